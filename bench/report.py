@@ -1,0 +1,92 @@
+"""The table that the bench prints."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+_DIGITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a figure should be; `of` says whether the figure itself is meant, or its ratio to the reference."""
+
+    sign: Literal["≤", "≥"]
+    bound: float
+    of: Literal["value", "ratio"] = "value"
+
+    def is_met(self, value: float, ratio: float) -> bool:
+        """Whether the figure is as it should be."""
+        judged = value if self.of == "value" else ratio
+        return judged <= self.bound if self.sign == "≤" else judged >= self.bound
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.bound:g}{' ×' if self.of == 'ratio' else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line: a figure of each round, and those of the reference beside it, if there is one."""
+
+    target: str
+    what: str
+    values: Sequence[float]
+    beside: Sequence[float] = ()
+    beside_name: str = ""
+    goal: Goal | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """The line as texts."""
+        value = statistics.median(self.values)
+        ratio = value / reference if self.beside and (reference := statistics.median(self.beside)) else math.nan
+        verdict = "" if self.goal is None else f"{self.goal} {'met' if self.goal.is_met(value, ratio) else '**missed**'}"
+        beside = f"{_spread(self.beside)} {self.beside_name}" if self.beside else self.beside_name
+        return self.target, self.what, _spread(self.values), beside, "" if math.isnan(ratio) else f"{_short(ratio)} ×", verdict
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """The value that so many percent of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def heading(server_version: str) -> str:
+    """When, where and on what."""
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}; "
+        f"Postgres {server_version}, fsync and synchronous_commit on; Python {platform.python_version()}; load average at start {load}"
+    )
+
+
+LEGEND = (
+    "In brackets: from the lowest to the highest round; the figure is their median. A ratio is orbitd's figure by the one beside it. "
+    "Beside it, unless said otherwise: workers of `bench/handwritten.py` on the same Postgres, in the same run, in turns."
+)
+
+
+def table(rows: Iterable[Row]) -> str:
+    """A Markdown table."""
+    lines = [("target", "what", "orbitd", "beside it", "ratio", "should be"), ("---",) * 6, *(row.cells() for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    """The median, and from where to where the rounds went."""
+    middle = _short(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({_short(min(values))}–{_short(max(values))})"
+
+
+def _short(value: float) -> str:
+    """Three digits, and never an exponent."""
+    if value == 0:
+        return "0"
+    decimals = max(0, _DIGITS - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}".replace(",", " ")

@@ -1,0 +1,48 @@
+"""How long a person waits for `orbitctl status`: a whole process, from fork to exit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.report import Goal, Row, percentile
+from bench.rig import Rig, end
+from bench.stamps import now
+
+_ORBITCTL = Path(sys.executable).with_name("orbitctl")
+_NOTHING = [sys.executable, "-c", "pass"]
+_BURN = [sys.executable, "-c", "while True: pass"]
+
+
+def measure(rig: Rig) -> list[Row]:
+    """With cores to spare, and with every core busy; a Python that does nothing takes turns with it."""
+    calm: tuple[list[float], list[float]] = ([], [])
+    busy: tuple[list[float], list[float]] = ([], [])
+    with rig.daemon(**{"children.count": 4}) as daemon:
+        status = [str(_ORBITCTL), "--socket", str(daemon.socket), "status"]
+        _milliseconds(status)  # fills the caches
+        for _ in range(rig.effort.rounds):
+            _call(status, calm, rig.effort.calls)
+            burners = [subprocess.Popen(_BURN) for _ in range(os.cpu_count() or 1)]
+            _call(status, busy, rig.effort.calls)
+            end(burners)
+    name = "python -c pass"
+    return [
+        Row("B11", "orbitctl status, ms: p50", [percentile(calm[0], 50)], [percentile(calm[1], 50)], name, Goal("≤", 70)),
+        Row("B11", "orbitctl status, every core busy, ms: p50", [percentile(busy[0], 50)], [percentile(busy[1], 50)], name, Goal("≤", 200)),
+    ]
+
+
+def _call(status: Sequence[str], into: tuple[list[float], list[float]], times: int) -> None:
+    for _ in range(times):
+        into[0].append(_milliseconds(status))
+        into[1].append(_milliseconds(_NOTHING))
+
+
+def _milliseconds(command: Sequence[str]) -> float:
+    at = now()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return (now() - at) * 1000

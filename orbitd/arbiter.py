@@ -1,0 +1,394 @@
+"""The arbiter: one thread, one selector loop, no database, no user code.
+
+    while not finished:
+        decide what to do about what was noted  (rules/supervise.py: pure)
+        perform it                              (the only place that starts or ends processes)
+        sleep until something happens or a deadline is due
+        note what has happened                  (facts, in the roster)
+
+Signals and commands edit the *desired state* and nothing else. It must not be able to die of what its children die of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from setproctitle import setproctitle
+
+from orbitd import __version__, config
+from orbitd.config import Settings
+from orbitd.control.server import Server
+from orbitd.errors import ExitCode, OrbitError
+from orbitd.fleet import Death, Fleet
+from orbitd.incarnation import Incarnation
+from orbitd.rules import actions, events, supervise
+from orbitd.rules.exits import judge
+from orbitd.rules.limits import MOST_CHILDREN, Backoff, Limits
+from orbitd.rules.roster import Roster
+from orbitd.rules.states import StopLevel
+from orbitd.rules.supervise import Desired
+from orbitd.system import clock, log, process
+from orbitd.system.channel import Message
+from orbitd.system.slots import MAX_SLOTS
+from orbitd.system.wakeup import Wakeup
+
+_PAUSE_AFTER_FAULT_SECONDS = 0.2
+_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "TSTP", "CONT", "CHLD")
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """One reload, as the operator sees it. `ok` is None while it is under way."""
+
+    generation: int
+    at: float
+    ok: bool | None = None
+    error: str | None = None
+    exit_code: ExitCode = ExitCode.OK
+
+
+@dataclass(slots=True)
+class DatabaseNews:
+    """What the janitor last said of the database."""
+
+    is_up: bool = False
+    why: str | None = "not connected yet"
+
+
+class Arbiter:
+    """Supervises; see the module's text. `load_settings` reads the configuration anew and raises ConfigError."""
+
+    def __init__(self, settings: Settings, load_settings: Callable[[], Settings], incarnation: Incarnation) -> None:
+        self.settings, self._staged_settings = settings, settings
+        self._load_settings, self._incarnation = load_settings, incarnation
+        self.wakeup = Wakeup()
+        self.fleet = Fleet(self, self.wakeup)
+        self.limits = limits_of(settings)
+        self.roster = Roster.of(MAX_SLOTS, self.limits)
+        self.desired = Desired(count=settings.children.count)
+        self.database = DatabaseNews()
+        self.reload = Reload(generation=1, at=time.time())
+        self.exit_code = ExitCode.OK
+        self._server: Server | None = None
+        self._boot_id: str | None = None
+        self._pipelines: list[dict[str, Any]] = []
+        self._unburied: dict[str, Message] = {}
+        self._next_look = 0.0
+        self._is_record_stale = True
+        self._is_handed_back = False
+
+    def serve(self, server: Server) -> None:
+        """Answer on this control socket, which turns in our loop."""
+        self._server = server
+
+    def run(self) -> ExitCode:
+        """Supervise until told to stop and everybody has left."""
+        setproctitle("orbitd: arbiter")
+        process.become_subreaper()
+        self.wakeup.catch([getattr(signal, f"SIG{name}") for name in _SIGNALS], self._on_signal)
+        log.event("started", version=__version__, children=self.desired.count)
+        while not supervise.is_finished(self.roster, self.desired):
+            try:
+                self._turn()
+            except Exception:  # noqa: BLE001 - a fault of ours must not end the fleet; nor may it become a busy loop
+                log.fault("turn_failed", error=traceback.format_exc())
+                time.sleep(_PAUSE_AFTER_FAULT_SECONDS)
+        if self._is_handed_back:
+            self._incarnation.end()
+        log.event("stopped", exit_code=int(self.exit_code))
+        return self.exit_code
+
+    def _turn(self) -> None:
+        """Decide what to do about all that was noted, do it, and sleep until something happens."""
+        now = clock.now()
+        self._look(now)
+        for action in supervise.decide(self.roster, self.desired, self.limits, now):
+            self.perform(action)
+        self.fleet.flush()
+        if self._is_record_stale:
+            self._is_record_stale = False
+            self._incarnation.write(self._boot_id, self.fleet.record())
+        self._conclude_reload()
+        if self._server:
+            self._server.expire(clock.now())
+            self._server.settle(clock.now())
+        for happened in self.wakeup.wait(self._next_deadline()):
+            happened()
+
+    def _next_deadline(self) -> float:
+        now = clock.now()
+        due = supervise.next_deadline(self.roster, self.desired, self.limits, now)
+        if self._server and (server_due := self._server.next_deadline()) is not None:
+            due = min(due, server_due)
+        return min(due, self._next_look) if any(self.roster.children()) else due
+
+    def _look(self, now: float) -> None:
+        """Read what shared memory says; once in `look_seconds` at least, since a run's deadline is set there. Then also weigh."""
+        self.note(events.JanitorTicked(self.fleet.slots.header.janitor_tick_at))
+        for child in self.roster.children():
+            self.fleet.look(child.slot)
+        if now >= self._next_look:
+            self._next_look = now + self.limits.look_seconds
+            for child in self.roster.children():
+                self.fleet.weigh(child.slot)
+            self._keep_socket()
+
+    def _keep_socket(self) -> None:
+        """Whatever cleans up temporary files may have removed the control socket's name."""
+        try:
+            if self._server:
+                self._server.ensure_bound()
+        except OrbitError as error:
+            log.warn("control_socket_lost", error=error)
+
+    # --- facts ---
+
+    def note(self, event: events.Event) -> None:
+        """A fact for the roster, and for the log where it is worth a line."""
+        if isinstance(event, events.MoldExited):
+            self._mold_exited(event)
+        self.roster.note(event)
+        match event:
+            case events.ChildBooted(slot):
+                child = self.roster.slots[slot].child
+                log.event("child_booted", slot=slot, gen=child.generation if child else None, pid=child.pid if child else None)
+            case events.ChildExited(slot, status):
+                log.event("child_exited", slot=slot, status=status)
+            case events.JanitorExited() if not self.desired.stop_level:
+                log.warn("janitor_exited")
+        self._is_record_stale |= isinstance(event, events.ChildSaidHello | events.ChildExited | events.MoldSpawned | events.JanitorSpawned)
+
+    def mold_said(self, generation: int, message: Message) -> None:
+        """A mold is ready, or has failed."""
+        match message["type"]:
+            case "ready":
+                log.event("mold_ready", gen=generation, pipelines=",".join(spec["name"] for spec in message["pipelines"]))
+                for thread in message["threads"]:
+                    log.warn("mold_has_thread", gen=generation, thread=thread)
+                self._take_over(generation, message["pipelines"])
+            case "failed":
+                log.fault("mold_failed", gen=generation, error=message["error"])
+                self.note(events.MoldFailed(generation))
+                self._mold_failed(generation, message["error"], ExitCode(message["exit_code"]))
+
+    def _mold_exited(self, event: events.MoldExited) -> None:
+        mold = self.roster.molds.get(event.generation)
+        if mold is None or mold.is_leaving:
+            return
+        log.warn("mold_exited", gen=event.generation, status=event.status)
+        if not mold.is_ready:
+            self._mold_failed(event.generation, f"the import of the pipelines ended the process: {event.status}", ExitCode.FAILED)
+
+    def _take_over(self, generation: int, pipelines: list[dict[str, Any]]) -> None:
+        """A mold is ready: from now on its generation is the current one."""
+        self._pipelines = pipelines
+        if generation > self.roster.generation:
+            self.settings = self._staged_settings
+            log.set_up(level=self.settings.logging.level, style=self.settings.logging.format, role="arbiter")
+            self.limits = self.roster.limits = limits_of(self.settings)
+            for pipeline in pipelines:
+                log.event("pipeline_loaded", pipeline=pipeline["name"], queue=pipeline["queue"])
+        self.note(events.MoldReady(generation))
+        self.fleet.tell_janitor({"type": "serve", "pipelines": pipelines, "settings": asdict(self.settings)})
+
+    def _mold_failed(self, generation: int, error: str, exit_code: ExitCode) -> None:
+        """A broken new generation leaves the old one at work. At the very first start there is none: the daemon ends."""
+        if self.roster.generation == 0:
+            self.exit_code = ExitCode.CONFIG
+            self.desired.stop_level = StopLevel.KILL
+        elif generation == self.desired.generation > self.roster.generation:
+            self.desired.generation = self.roster.generation
+            self._reload_failed(generation, error, exit_code)
+
+    def janitor_said(self, message: Message) -> None:
+        """News of the database, and what the children must hear."""
+        match message["type"]:
+            case "host":
+                self._boot_id, self._is_record_stale = message["boot_id"], True
+            case "database":
+                self._note_database(message["up"], message["why"])
+            case "cancel":
+                self.fleet.tell_child(message["slot"], {"type": "interrupt", "run": message["run"], "reason": "cancelled"})
+            case "buried":
+                self._unburied.pop(message["nonce"], None)
+            case "handed_back":
+                self._is_handed_back = True
+
+    def _note_database(self, is_up: bool, why: str | None) -> None:  # noqa: FBT001 - a fact of a message
+        if is_up != self.database.is_up:
+            log.event("database_up") if is_up else log.warn("database_down", why=why)
+        self.database = DatabaseNews(is_up, why)
+
+    def child_died(self, death: Death) -> None:
+        """Have its runs taken back. Kept until the janitor has done so: a janitor may die, or have no database."""
+        child = self.roster.slots[death.slot].child
+        verdict = judge(death.status, child.reason if child else None)
+        message = {
+            "type": "child_ended",
+            "nonce": death.nonce,
+            "child_id": death.child_id,
+            "slot": death.slot,
+            "pipeline": death.pipeline,
+            "will": asdict(death.will),
+            "cause": verdict.cause,
+            "charge": verdict.charge,
+            "stack": death.stack,
+        }
+        if death.child_id:
+            self._unburied[death.nonce] = message
+            self.fleet.tell_janitor(message)
+
+    # --- effects ---
+
+    def perform(self, action: actions.Action) -> None:  # noqa: C901 - one arm an action: the list is the point
+        """Carry out a decision; the roster learns of it on the way."""
+        match action:
+            case actions.SpawnMold(generation):
+                settings = self._staged_settings if generation > self.roster.generation else self.settings
+                with self._failing("mold"):
+                    self.fleet.spawn_mold(generation, asdict(settings))
+            case actions.KillMold(generation):
+                is_late = not self.roster.molds[generation].is_ready and generation == self.desired.generation
+                self.fleet.kill_mold(generation)
+                if is_late and not self.desired.stop_level:
+                    self._mold_failed(generation, f"the import took longer than {self.limits.boot_seconds:g}s", ExitCode.FAILED)
+            case actions.SpawnJanitor():
+                with self._failing("janitor"):
+                    self._spawn_janitor()
+            case actions.DismissJanitor():
+                self.fleet.tell_janitor({"type": "stopping"})
+                self.note(events.JanitorDismissed(clock.now()))
+            case actions.KillJanitor():
+                log.warn("janitor_stalled")
+                self.fleet.kill_janitor()
+                self.note(events.JanitorDismissed(clock.now()))
+            case actions.Spawn(slot, generation):
+                with self._failing("child", slot):
+                    self.fleet.ask_for_child(slot, generation)
+            case actions.Drain(slot, reason, until):
+                log.event("child_drained", slot=slot, reason=reason)
+                self.note(events.DrainSent(slot, reason, until))
+                self.fleet.tell_child(slot, {"type": "drain"})
+            case actions.Interrupt(slot, reason, until):
+                log.event("child_interrupted", slot=slot, reason=reason)
+                self.note(events.InterruptSent(slot, reason, until))
+                self.fleet.tell_child(slot, {"type": "interrupt", "run": None, "reason": "interrupted"})
+            case actions.Kill(slot, reason):
+                log.warn("child_killed", slot=slot, reason=reason)
+                self.fleet.kill_child(slot, reason)
+
+    @contextlib.contextmanager
+    def _failing(self, role: str, slot: int | None = None) -> Iterator[None]:
+        """The system may have no process or descriptor left: those who live go on, and we try again later."""
+        try:
+            yield
+        except OSError as error:
+            log.fault("spawn_failed", role=role, slot=slot, error=error.strerror)
+            self.note(events.SpawnFailed(role, slot, clock.now(), random.random()))
+
+    def _spawn_janitor(self) -> None:
+        former = self._incarnation.former_boot_id if self._boot_id is None else None
+        self.fleet.spawn_janitor({"settings": asdict(self.settings), "former_boot_id": former, "boot_id": self._boot_id})
+        if self._pipelines:
+            self.fleet.tell_janitor({"type": "serve", "pipelines": self._pipelines, "settings": asdict(self.settings)})
+        for message in self._unburied.values():
+            self.fleet.tell_janitor(message)
+
+    # --- what the operator wants ---
+
+    def _on_signal(self, number: int) -> None:
+        match signal.Signals(number):
+            case signal.SIGTERM | signal.SIGINT:
+                self.stop(StopLevel(min(self.desired.stop_level + 1, StopLevel.KILL)))
+            case signal.SIGQUIT:
+                self.stop(StopLevel.INTERRUPT)
+            case signal.SIGHUP if not self.desired.stop_level:
+                self.start_reload()
+            case signal.SIGTTIN:
+                self.scale(self.desired.count + 1)
+            case signal.SIGTTOU:
+                self.scale(self.desired.count - 1)
+            case signal.SIGTSTP:
+                self.pause(is_paused=True)
+            case signal.SIGCONT:
+                self.pause(is_paused=False)
+            case signal.SIGCHLD:
+                self.fleet.reap()
+            case other:
+                log.event("signal_ignored", signal=other.name)
+
+    def stop(self, level: StopLevel) -> None:
+        """Stop, at least this hard; never softer than before."""
+        if level > self.desired.stop_level:
+            self.desired.stop_level = level
+            log.event("stopping", how=level.name.lower())
+
+    def scale(self, count: int) -> None:
+        """Have this many children, within what the slots hold."""
+        self.desired.count = max(0, min(count, MOST_CHILDREN))
+        log.event("scaled", children=self.desired.count)
+
+    def pause(self, *, is_paused: bool) -> None:
+        """Stop or resume claiming; processes stay, runs in hand go on."""
+        if is_paused != self.desired.is_paused:
+            log.event("paused" if is_paused else "unpaused")
+        self.desired.is_paused = is_paused
+        self.fleet.slots.header.is_paused = int(is_paused)
+        for child in self.roster.children():
+            self.fleet.slots.ring(child.slot)
+
+    def start_reload(self) -> None:
+        """Stage a new generation with the newest configuration and code. A broken one changes nothing."""
+        generation = max(self.roster.newest_generation, self.desired.generation) + 1
+        try:
+            settings, kept = config.adopt(self.settings, self._load_settings())
+        except OrbitError as error:
+            self._reload_failed(generation, str(error), error.exit_code)
+            return
+        log.event("reloading", gen=generation)
+        if kept:
+            log.warn("restart_needed", options=",".join(kept))
+        self.note(events.Forgiven())
+        if settings.children.count != self.settings.children.count:
+            self.scale(settings.children.count)
+        self._staged_settings = settings
+        self.desired.generation = generation
+        self.reload = Reload(generation, time.time())
+
+    def _reload_failed(self, generation: int, error: str, exit_code: ExitCode) -> None:
+        log.fault("reload_failed", gen=generation, error=error)
+        self._staged_settings = self.settings
+        self.reload = Reload(generation, time.time(), ok=False, error=error, exit_code=exit_code)
+
+    def _conclude_reload(self) -> None:
+        """A reload has succeeded when the new generation holds the target; old children may still finish their runs."""
+        if self.reload.ok is not None or self.roster.generation < self.reload.generation:
+            return
+        new = [child for child in self.roster.able() if not self.roster.is_outdated(child)]
+        if len(new) >= self.desired.count and not any(self.roster.is_outdated(child) for child in self.roster.able()):
+            self.reload = Reload(self.reload.generation, self.reload.at, ok=True)
+            log.event("generation_serves", gen=self.roster.generation, children=len(new))
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The numbers of the configuration that supervision goes by."""
+    restart = settings.restart
+    backoff = Backoff(restart.backoff_first, restart.backoff_longest, restart.min_uptime, restart.max_restarts, restart.restart_window)
+    return Limits(
+        backoff=backoff,
+        janitor_backoff=Backoff(first_seconds=min(0.5, settings.host.beat), longest_seconds=settings.host.beat, max_restarts=1_000_000),
+        boot_seconds=settings.children.boot_timeout,
+        drain_seconds=settings.shutdown.drain_timeout,
+        kill_after_seconds=settings.runs.kill_after,
+        max_rss_bytes=settings.children.max_rss,
+        boots_at_once=os.cpu_count() or 1,
+        janitor_stall_seconds=settings.database.connect_timeout + settings.database.call_timeout + settings.host.lease,
+    )

@@ -1,0 +1,243 @@
+"""A child: claim a run, execute it, report how it ended, and again. Its main thread runs the author's code.
+
+    wait for a run --claim--> hold --begin--> user code --ended--> report and claim the next, in one statement
+         ^                                                              |
+         +------------------------ nothing to do -----------------------+
+
+The shared page says at every moment what the child holds and what it has asked for, so that whoever outlives it can take its
+runs back. Draining, it finishes what it holds, claims nothing more and exits with 0.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import random
+import signal
+import threading
+
+import psycopg
+from setproctitle import setproctitle
+
+from orbitd import store
+from orbitd.config import Settings
+from orbitd.errors import ExitCode
+from orbitd.link import Courier, Drained, Link, Post, RunLedger
+from orbitd.orders import Orders
+from orbitd.pipelines.context import Attempt
+from orbitd.pipelines.definition import Pipeline
+from orbitd.pipelines.execution import Ended, EndKind, context_for, execute
+from orbitd.pipelines.interruption import Interruption
+from orbitd.pipelines.registry import Registry
+from orbitd.rules import retry
+from orbitd.rules.states import Activity
+from orbitd.store import Claimed, Failure, Outcome, Report
+from orbitd.system import clock, log, process
+
+_PERMANENT = (EndKind.PERMANENT, EndKind.BAD_ARGS)
+
+
+def run_child(post: Post, settings: Settings, pipelines: Registry) -> int:
+    """Live as a child: called in the process that the mold has just forked, with all signals blocked."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    post.slots.keep_only(post.slot)
+    os.setsid()
+    process.become_subreaper()
+    if not process.wait_for_parent(post.arbiter_pid):
+        return ExitCode.FAILED
+    process.die_with_parent(post.arbiter_pid)
+    os.environ[process.CHILD_MARK] = post.nonce
+    faulthandler.enable(post.slots.stacks[post.slot])
+    gc.enable()
+    log.always(role="child", slot=post.slot, pid=os.getpid())
+    orders = Orders(post.channel, post.record, post.slots.bells[post.slot])
+    orders.attend()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+    return Child(post, settings, pipelines, orders).work()
+
+
+class Child:
+    """One child's working life."""
+
+    def __init__(self, post: Post, settings: Settings, pipelines: Registry, orders: Orders) -> None:
+        self._post, self._settings, self._pipelines, self._orders = post, settings, pipelines, orders
+        self._link = Link(post, settings, orders, list(pipelines.served))
+
+    def work(self) -> int:
+        """Work until drained."""
+        self._title("starting")
+        self._post.channel.send({"type": "hello", "pid": os.getpid()})
+        self._post.record.set_activity(Activity.WAITING, clock.now())
+        self._post.channel.send({"type": "booted"})
+        try:
+            self._link.connect()
+            self._post.record.set_activity(Activity.IDLE, clock.now())
+            self._post.channel.send({"type": "ready"})
+            claimed = self._wait_for_run()
+            while claimed:
+                report = self._attempt(claimed)
+                claimed = self._hand_in(report) or self._wait_for_run()
+        except Drained:
+            pass
+        return ExitCode.OK
+
+    # --- claiming ---
+
+    def _wait_for_run(self) -> Claimed | None:
+        """The next run; None when drained.
+
+        The order matters: say that we are idle, *then* look once more, *then* sleep. A run that arrives after the look finds
+        us idle and rings.
+        """
+        has_said_idle = False
+        while not self._orders.is_draining:
+            self._orders.hush()
+            if claimed := self._claim():
+                return claimed
+            if has_said_idle and self._post.record.read_activity() is Activity.IDLE:
+                self._sleep()
+            else:
+                self._post.record.set_activity(Activity.IDLE, clock.now())
+                self._title("idle")
+                has_said_idle = True
+        return None
+
+    def _sleep(self) -> None:
+        """Until the bell rings. The janitor looks for work for all of us; only if it falls silent do we look ourselves."""
+        while not self._orders.wait(self._settings.poll.interval):
+            if not self._link.has_fresh_beat or self._orders.is_draining:
+                return
+
+    def _claim(self) -> Claimed | None:
+        if not self._link.may_claim:
+            self._link.connect()  # to the host's new incarnation, if there is one
+            return None
+
+        def operation(connection: store.Connection, child_id: int) -> Claimed | None:
+            token, lanes = self._link.ask()
+            return store.claim(connection, child_id, token, lanes)
+
+        try:
+            claimed = self._link.call(operation)
+        except store.LeaseLost:
+            self._post.page.settle()
+            return None
+        return self._take(claimed)
+
+    def _take(self, claimed: Claimed | None) -> Claimed | None:
+        """Write down what the claim has brought, then that it was answered."""
+        if claimed:
+            fence = claimed.fence
+            self._post.page.hold(fence.lane, fence.seq, fence.run_id, fence.token)
+        self._post.page.settle()
+        return claimed
+
+    # --- one attempt ---
+
+    def _attempt(self, claimed: Claimed) -> Report | None:
+        """Execute the run; None when it is no longer ours."""
+        pipeline = self._pipelines.served[claimed.pipeline]
+        record, fence, interruption = self._post.record, claimed.fence, Interruption()
+        self._link.held = fence
+        courier = Courier(self._link, fence)
+        started = clock.now()
+        timeout_seconds = self._settings.runs.timeout if pipeline.timeout_seconds is None else pipeline.timeout_seconds
+        deadline = started + timeout_seconds if timeout_seconds else None
+        record.pipeline, record.run_started_at, record.run_id = pipeline.name, started, fence.run_id
+        record.set_activity(Activity.BUSY, started)
+        self._title(f"{pipeline.name} {store.short_id(fence.run_id)}")
+        attempt = Attempt(fence.run_id, claimed.attempt, claimed.tenant, deadline, self._settings.runs.max_result)
+        context = context_for(pipeline, attempt, RunLedger(self._link, fence, courier), interruption)
+        self._orders.begin(fence.run_id, deadline or 0.0, interruption)
+        self._post.page.begin()
+        ended = execute(pipeline, claimed.args, context)
+        self._orders.end()
+        courier.finish()
+        _warn_of_leftovers()
+        log.event(
+            "run_ended",
+            run=fence.run_id,
+            pipeline=pipeline.name,
+            attempt=claimed.attempt,
+            outcome=ended.kind,
+            seconds=round(clock.now() - started, 3),
+            error=ended.error or None,
+        )
+        report = report_of(ended, claimed, pipeline, self._settings)
+        record.runs += 1
+        record.failed += report is not None and report.outcome in (Outcome.FAILED, Outcome.RETRIED)
+        return report
+
+    # --- reporting ---
+
+    def _hand_in(self, report: Report | None) -> Claimed | None:
+        """Report how the run ended, and claim the next one in the same statement unless we may not."""
+        if report is None:  # fenced: it is somebody else's
+            self._forget_run()
+            return None
+        try:
+            accepted, claimed = self._finish(report)
+        except psycopg.DataError as error:  # the database cannot store the result, say a NUL in it
+            log.warn("result_refused", run=report.fence.run_id, error=str(error).strip())
+            failure = Failure(cause="bad_result", error=f"the database cannot store the result: {error}")
+            accepted, claimed = self._finish(Report.failed(report.fence, failure))
+        if not accepted:
+            log.warn("zombie_rejected", run=report.fence.run_id)
+        self._forget_run()
+        return self._take(claimed)
+
+    def _finish(self, report: Report) -> tuple[bool, Claimed | None]:
+        def operation(connection: store.Connection, child_id: int) -> tuple[bool, Claimed | None]:
+            if self._orders.is_draining or not self._link.may_claim:
+                return store.finish(connection, report), None
+            token, lanes = self._link.ask()
+            answer = store.finish_and_claim(connection, child_id, report, token, lanes)
+            return answer.accepted, answer.claimed
+
+        return self._link.call(operation)
+
+    def _forget_run(self) -> None:
+        record = self._post.record
+        self._post.page.let_go()
+        self._link.held = None
+        record.run_id, record.run_started_at, record.pipeline = 0, 0.0, ""
+
+    def _title(self, what: str) -> None:
+        setproctitle(f"orbitd: child {self._post.slot} g{self._post.generation} {what}")
+
+
+def _warn_of_leftovers() -> None:
+    """A thread that a run has left behind goes on beside the next one."""
+    ours = {threading.main_thread().name, "attendant", "courier"}
+    if left := [thread.name for thread in threading.enumerate() if thread.name not in ours]:
+        log.warn("threads_left", threads=",".join(left))
+
+
+def report_of(  # noqa: PLR0911 - one way out for each way to end
+    ended: Ended, claimed: Claimed, pipeline: Pipeline[..., object], settings: Settings
+) -> Report | None:
+    """What the store is told of an attempt; None when there is nothing to tell."""
+    fence = claimed.fence
+    failure = Failure(cause=ended.kind.value if ended.kind is not EndKind.RETRY else "error", error=ended.error, traceback=ended.traceback)
+    match ended.kind:
+        case EndKind.FENCED:
+            return None
+        case EndKind.SUCCEEDED:
+            return Report.succeeded(fence, ended.result_text or "null")
+        case EndKind.SNOOZE:
+            return Report.snoozed(fence, ended.delay_seconds or 0.0)
+        case EndKind.CANCELLED:
+            return Report.cancelled(fence, failure)
+        case EndKind.INTERRUPTED:
+            return Report.interrupted(fence, failure)
+        case kind if kind in _PERMANENT:
+            return Report.failed(fence, failure)
+    errors = claimed.errors + 1
+    if not retry.attempts_left(errors, pipeline.max_attempts or settings.runs.max_attempts):
+        return Report.failed(fence, failure)
+    if ended.delay_seconds is not None:
+        return Report.retry(fence, ended.delay_seconds, failure)
+    backoff = settings.runs.backoff if pipeline.backoff is None else pipeline.backoff
+    return Report.retry(fence, retry.delay_seconds(backoff, errors, random.random()), failure)

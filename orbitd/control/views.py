@@ -1,0 +1,91 @@
+"""The documents that the daemon answers with: pure functions from plain facts to JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from orbitd.rules.states import DaemonState, SlotState
+
+Facts = Mapping[str, Any]
+
+_READY = {SlotState.IDLE, SlotState.BUSY}
+_IN_BACKOFF = {SlotState.BACKOFF, SlotState.HELD}
+SLOT_FIELDS = (
+    "slot",
+    "pid",
+    "state",
+    "generation",
+    "run",
+    "pipeline",
+    "since",
+    "rss_bytes",
+    "own_bytes",
+    "runs",
+    "failed",
+    "restarts",
+    "last_exit",
+)
+
+
+def status(
+    *,
+    state: DaemonState,
+    pid: int,
+    version: str,
+    generation: int,
+    config: str | None,
+    target: int,
+    slots: Sequence[Facts],
+    problems: Sequence[Facts],
+    last_reload: Facts | None,
+    age_seconds: float,
+    processes: Sequence[Facts],
+) -> dict[str, Any]:
+    """`orbit.status/1`: how the daemon is. Raises KeyError when a slot lacks one of SLOT_FIELDS."""
+    return {
+        "schema": "orbit.status/1",
+        "state": state,
+        "pid": pid,
+        "version": version,
+        "generation": generation,
+        "config": config,
+        "children": _children(target, [SlotState(slot["state"]) for slot in slots]),
+        "problems": [{name: problem[name] for name in ("code", "message", "command")} for problem in problems],
+        "last_reload": last_reload,
+        "age_seconds": age_seconds,
+        "processes": [{name: process[name] for name in ("role", "pid", "state", "generation")} for process in processes],
+        "slots": [{name: slot[name] for name in SLOT_FIELDS} for slot in slots],
+    }
+
+
+def listing(status_document: Facts) -> dict[str, Any]:
+    """`orbit.list/1`: the slots alone."""
+    return {"schema": "orbit.list/1", **{name: status_document[name] for name in ("generation", "age_seconds", "slots")}}
+
+
+def done(command: str, message: str, *, changed: bool = True, **facts: object) -> dict[str, Any]:
+    """`orbit.done/1`: what a changing command did; `changed` is false when all was so already."""
+    return {"schema": "orbit.done/1", "command": command, "changed": changed, "message": message, **facts}
+
+
+def version(daemon_version: str, pid: int) -> dict[str, Any]:
+    """`orbit.version/1`."""
+    return {"schema": "orbit.version/1", "daemon": daemon_version, "pid": pid}
+
+
+def pong() -> dict[str, Any]:
+    """`orbit.ping/1`."""
+    return {"schema": "orbit.ping/1", "ok": True}
+
+
+def _children(target: int, states: Iterable[SlotState]) -> dict[str, int]:
+    states = list(states)
+    return {
+        "target": target,
+        "ready": sum(state in _READY for state in states),
+        "busy": states.count(SlotState.BUSY),
+        "draining": states.count(SlotState.DRAINING),
+        "starting": states.count(SlotState.STARTING),
+        "backoff": sum(state in _IN_BACKOFF for state in states),
+    }

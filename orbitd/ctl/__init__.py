@@ -1,0 +1,1 @@
+"""`orbitctl`: what an operator types."""

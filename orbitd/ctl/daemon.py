@@ -1,0 +1,135 @@
+"""The verbs that the daemon answers, over its control socket."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from orbitd import __version__
+from orbitd.control.client import Conversation, connected
+from orbitd.ctl import show
+from orbitd.ctl.waiting import TICK_SECONDS, waiting
+from orbitd.errors import DaemonNotRunning, ExitCode, OrbitError, WaitTimeout
+from orbitd.units import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orbitd.ctl.app import Session, Verb
+
+_ANSWER_SECONDS = 10.0
+
+
+def status(session: Session) -> int:
+    """`orbitctl status`."""
+    answer = _ask(session)
+    session.out.document(answer, show.status(answer, session.out.style, _now()))
+    return ExitCode.OK
+
+
+def list_slots(session: Session) -> int:
+    """`orbitctl list`."""
+    answer = _ask(session)
+    session.out.document(answer, show.slots(answer, session.out.style, _now()))
+    return ExitCode.OK
+
+
+def ping(session: Session) -> int:
+    """`orbitctl ping`."""
+    session.out.document(_ask(session), ["orbitd answers"])
+    return ExitCode.OK
+
+
+def version(session: Session) -> int:
+    """`orbitctl version`: its own version in any case, the daemon's if there is one."""
+    try:
+        daemon = str(_ask(session)["daemon"])
+    except DaemonNotRunning:
+        daemon = None
+    lines = [f"orbitctl {__version__}", f"orbitd   {daemon or 'is not running'}"]
+    session.out.document({"schema": "orbit.version/1", "client": __version__, "daemon": daemon}, lines)
+    return ExitCode.OK
+
+
+def order(session: Session) -> int:
+    """The verbs that change something at once, or are waited for by the daemon."""
+    _tell(session, _ask(session))
+    return ExitCode.OK
+
+
+def stop(session: Session) -> int:
+    """`orbitctl stop`: with --wait, until the daemon's process has ended."""
+    if not session.invocation.args["wait"]:
+        return order(session)
+    with connected(session.socket(), _ANSWER_SECONDS) as conversation:
+        process = _process_of(conversation)
+        try:
+            _tell(session, conversation.ask("stop", _travelling(session), _ANSWER_SECONDS))
+            with waiting("orbitd to end", "orbitd goes on stopping") as tick:
+                _await_end(process, _timeout_seconds(session), tick)
+        finally:
+            os.close(process)
+    return ExitCode.OK
+
+
+def _ask(session: Session) -> dict[str, Any]:
+    name, args = session.invocation.command.name, _travelling(session)
+    with connected(session.socket(), _ANSWER_SECONDS) as conversation:
+        if not args.get("wait"):
+            return conversation.ask(name, args, _ANSWER_SECONDS)
+        with waiting(f"the {name}", f"the {name} goes on") as tick:
+            try:
+                return conversation.ask(name, args, _timeout_seconds(session), tick)
+            except WaitTimeout:
+                late = session.invocation.args["timeout"]
+                raise WaitTimeout(f"the {name} was not done within {late}; it goes on", "see `orbitctl status`") from None
+
+
+def _travelling(session: Session) -> dict[str, Any]:
+    return {argument.name: session.invocation.args[argument.name] for argument in session.invocation.command.arguments}
+
+
+def _timeout_seconds(session: Session) -> float | None:
+    written = session.invocation.args.get("timeout")
+    return None if written is None else parse_duration(written)
+
+
+def _tell(session: Session, answer: Mapping[str, Any]) -> None:
+    session.out.document(answer, [session.out.style.plain(str(answer["message"]))])
+
+
+def _process_of(conversation: Conversation) -> int:
+    """A descriptor that becomes readable when the daemon ends. Opened before it is asked to: its pid stays its own."""
+    try:
+        return os.pidfd_open(conversation.daemon_pid)
+    except (OSError, ValueError) as error:
+        raise OrbitError("cannot watch the daemon's process: it is in another pid namespace", "stop it without --wait") from error
+
+
+def _await_end(process: int, timeout_seconds: float | None, tick: Callable[[], None]) -> None:
+    deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+    while not select.select([process], [], [], max(0.0, min(TICK_SECONDS, deadline - time.monotonic())))[0]:
+        if time.monotonic() >= deadline:
+            raise WaitTimeout(f"orbitd has not ended within {timeout_seconds:g}s", "`orbitctl stop --now` interrupts its runs")
+        tick()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+VERBS: Mapping[str, Verb] = {
+    "status": status,
+    "list": list_slots,
+    "ping": ping,
+    "version": version,
+    "scale": order,
+    "reload": order,
+    "pause": order,
+    "unpause": order,
+    "stop": stop,
+}

@@ -1,0 +1,107 @@
+"""The exceptions of orbitd and the exit codes that they end in.
+
+    OrbitError                an error that a person can act on: message, hint, exit code
+     ├─ UsageError            2   the command line is wrong
+     ├─ DaemonNotRunning      3   nobody listens on the control socket
+     ├─ NoSuchObject          4   no run, slot or pipeline of that name, or more than one
+     ├─ Refused               5   no permission, or it needs --yes
+     ├─ Conflict              6   it changed meanwhile
+     ├─ DatabaseUnavailable  69   the database does not answer
+     ├─ ConfigError          78   configuration or pipelines cannot be used
+     └─ WaitTimeout         124   the awaited state did not come in time
+
+A message names the thing, the value and, in `hint`, the next step: lower case, no full stop.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the programs `orbitd` and `orbitctl` end with."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_RUNNING = 3
+    NO_SUCH_OBJECT = 4
+    REFUSED = 5
+    CONFLICT = 6
+    RUN_FAILED = 20
+    RUN_CANCELLED = 21
+    DATABASE_UNAVAILABLE = 69
+    CONFIG = 78
+    WAIT_TIMEOUT = 124
+    INTERRUPTED = 130
+
+
+class OrbitError(Exception):
+    """An error for a person: what is wrong, and what to do next."""
+
+    exit_code = ExitCode.FAILED
+    code = "failed"
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class UsageError(OrbitError):
+    """The command line is wrong."""
+
+    exit_code = ExitCode.USAGE
+    code = "usage"
+
+
+class DaemonNotRunning(OrbitError):
+    """Nobody listens on the control socket."""
+
+    exit_code = ExitCode.NOT_RUNNING
+    code = "not_running"
+
+
+class NoSuchObject(OrbitError):
+    """No run, slot or pipeline of that name, or more than one."""
+
+    exit_code = ExitCode.NO_SUCH_OBJECT
+    code = "no_such_object"
+
+
+class Refused(OrbitError):
+    """The caller may not do this, or must say --yes."""
+
+    exit_code = ExitCode.REFUSED
+    code = "refused"
+
+
+class Conflict(OrbitError):
+    """The object changed meanwhile."""
+
+    exit_code = ExitCode.CONFLICT
+    code = "conflict"
+
+
+class DatabaseUnavailable(OrbitError):
+    """The database does not answer, or refuses us."""
+
+    exit_code = ExitCode.DATABASE_UNAVAILABLE
+    code = "database_unavailable"
+
+
+class ConfigError(OrbitError):
+    """The configuration, or the pipelines that it names, cannot be used."""
+
+    exit_code = ExitCode.CONFIG
+    code = "config"
+
+
+class WaitTimeout(OrbitError):
+    """The awaited state did not come in time."""
+
+    exit_code = ExitCode.WAIT_TIMEOUT
+    code = "wait_timeout"

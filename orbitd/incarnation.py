@@ -1,0 +1,108 @@
+"""What the arbiter leaves in the state directory for the next one: who it was, and which processes were its own.
+
+After a kill -9 the next arbiter may take back its predecessor's runs only when none of those processes can still write: the
+kernel has been booted since, or each of them is gone. They die with their arbiter within milliseconds (PR_SET_PDEATHSIG),
+so it is enough to wait; whoever does not go is killed, after its start time proves that the pid is still the same process.
+The same file is the lock: two daemons cannot share a state directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orbitd.errors import Conflict, OrbitError
+from orbitd.system import log, process
+
+_PATIENCE_MS = 2000
+_NAME = "incarnation.json"
+
+
+@dataclass(slots=True)
+class Incarnation:
+    """Our own file, and what the former incarnation wrote there. `former_boot_id` is None if there is nothing to take back."""
+
+    path: Path
+    former_boot_id: str | None
+    _lock_fd: int
+
+    @classmethod
+    def begin(cls, folder: Path) -> Incarnation:
+        """Lock the folder and see the former incarnation off.
+
+        Raises Conflict when a daemon lives there, OrbitError when the folder cannot be written.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock_fd = os.open(folder / "orbitd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise OrbitError(
+                f"cannot use the state directory {folder}: {error.strerror}", "set instance.state_dir to a writable directory"
+            ) from error
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock_fd)
+            raise Conflict(f"another orbitd runs with the state directory {folder}", "see it with: orbitctl status") from None
+        path = folder / _NAME
+        former = _read(path)
+        if former and former.get("kernel_boot_id") == process.kernel_boot_id():
+            for entry in former["processes"]:
+                _see_off(entry["pid"], entry["start_ticks"])
+        return cls(path, former.get("boot_id") if former else None, lock_fd)
+
+    def write(self, boot_id: str | None, processes: list[dict[str, int]]) -> None:
+        """Note who lives now. A full disk is a warning: the next arbiter then waits for the lease."""
+        if boot_id is None:
+            return
+        facts = {"boot_id": boot_id, "kernel_boot_id": process.kernel_boot_id(), "processes": processes}
+        draft = self.path.with_suffix(".new")
+        try:
+            draft.write_text(json.dumps(facts))
+            draft.replace(self.path)
+        except OSError as error:
+            log.warn("incarnation_not_written", path=self.path, error=error.strerror)
+
+    def end(self) -> None:
+        """All is handed back: the next arbiter has nothing to take over."""
+        self.path.unlink(missing_ok=True)
+        os.close(self._lock_fd)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        facts = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warn("incarnation_not_read", path=path, error=error)
+        return None
+    is_sound = isinstance(facts, dict) and isinstance(facts.get("processes"), list) and isinstance(facts.get("boot_id"), str)
+    return facts if is_sound else None
+
+
+def _see_off(pid: int, start_ticks: int) -> None:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        facts = process.stat(pid)
+        if facts is None or facts.start_ticks != start_ticks:
+            return
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(_PATIENCE_MS):
+            log.warn("former_process_killed", pid=pid)
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            poll.poll(_PATIENCE_MS)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)

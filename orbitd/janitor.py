@@ -1,0 +1,306 @@
+"""The janitor: everything that the host must say to the database which is not one child's work.
+
+    beat          renews the host's lease; promotes due runs; says where work waits and whose run was cancelled
+    bells         rings idle children when the database announces work (LISTEN), or a beat finds some
+    bury          takes back the runs of a dead child, at once
+    reconcile     takes back what belongs to nobody, at its start and once a minute
+    rescue        takes back the runs of hosts whose lease has lapsed
+
+One loop: sleep on the arbiter's channel, the database's notifications and the next duty. Its own death loses nothing: the
+lease outlasts its restart, and the arbiter tells the next one what is still to be buried. A database that is down is a
+state, told to the arbiter, and no reason to exit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import uuid
+from collections import deque
+from typing import Literal
+
+import psycopg
+from setproctitle import setproctitle
+
+from orbitd import __version__, store
+from orbitd.config import Settings
+from orbitd.errors import ExitCode, OrbitError
+from orbitd.rules.states import Activity, Charge
+from orbitd.store import Connection, Fence, PipelineSpec, Terms
+from orbitd.system import clock, log, process
+from orbitd.system.channel import Channel, ChannelClosed, Message
+from orbitd.system.slots import SharedSlots
+
+_RECONCILE_SECONDS = 60.0
+_SHORTEST_PAUSE_SECONDS = 0.02
+_LONGEST_WAIT_SECONDS = 5.0
+_LEASE_MARGIN = 0.1
+
+
+def main(channel_fd: int) -> int:
+    """Run the janitor on the channel that the arbiter handed over."""
+    channel = Channel.inherited(channel_fd)
+    configuration = channel.receive(wait=True) or {}
+    process.die_with_parent(configuration["arbiter_pid"])
+    settings = Settings.from_json(json.dumps(configuration["settings"]).encode())
+    setproctitle("orbitd: janitor")
+    log.set_up(level=settings.logging.level, style=settings.logging.format, role="janitor")
+    log.always(pid=os.getpid())
+    try:
+        Janitor(channel, configuration, settings).work()
+    except ChannelClosed:  # the arbiter is gone
+        return ExitCode.FAILED
+    return ExitCode.OK
+
+
+class Janitor:
+    """See the module's text."""
+
+    def __init__(self, channel: Channel, configuration: Message, settings: Settings) -> None:
+        shared = configuration["slots"]
+        self._slots = SharedSlots(shared["fd"], shared["bells"], shared["stacks"])
+        self._channel, self._settings = channel, settings
+        self._former_boot_id: str | None = configuration["former_boot_id"]
+        self._boot_id: str = configuration["boot_id"] or str(uuid.uuid4())
+        self._pipelines: list[Message] | None = None
+        self._lanes: set[int] = set()
+        self._are_lanes_known = False
+        self._graves: deque[Message] = deque()
+        self._connection: Connection | None = None
+        self._host_id = 0
+        self._attempts = 0
+        self._is_stopping = False
+        self._beat_at = self._next_beat = self._next_reconcile = 0.0
+
+    def work(self) -> None:
+        """Do the duties until told to stop. Raises ChannelClosed."""
+        while not self._is_stopping:
+            self._slots.header.janitor_tick_at = clock.now()
+            self._listen_to_arbiter()
+            try:
+                self._do_duties()
+            except store.LeaseLost:
+                self._start_afresh()
+            except (psycopg.Error, OrbitError) as error:
+                self._lose(error)
+            self._sleep()
+        self._say_farewell()
+
+    def _do_duties(self) -> None:
+        if self._pipelines is None:  # no mold was ready yet: there is nothing to serve
+            return
+        if self._connection is None:
+            self._connection = self._open()
+        if not self._host_id:
+            self._register(self._connection, self._pipelines)
+        if not self._are_lanes_known:
+            self._make_lanes(self._connection, self._pipelines)
+        while self._graves:
+            self._bury(self._connection, self._graves[0])
+            self._graves.popleft()
+        now = clock.now()
+        if now >= self._next_reconcile:
+            store.reconcile(self._connection, self._terms())
+            self._next_reconcile = now + _RECONCILE_SECONDS
+        if now >= self._next_beat:
+            self._beat(self._connection)
+        self._answer_notifications(self._connection)
+
+    # --- the host's place in the fleet ---
+
+    def _open(self) -> Connection:
+        database = self._settings.database
+        connection = store.connect(
+            database.url,
+            connect_timeout_seconds=database.connect_timeout,
+            call_timeout_seconds=database.call_timeout,
+            application_name=f"orbitd {self._settings.instance.name} janitor",
+        )
+        store.check_schema(connection)
+        connection.listen()
+        return connection
+
+    def _register(self, connection: Connection, pipelines: list[Message]) -> None:
+        """Join the fleet. The order matters: first take back our own, then say that we can claim."""
+        if self._former_boot_id:
+            taken = store.end_host(connection, self._former_boot_id, "arbiter_died", self._terms())
+            log.event("former_incarnation_ended", runs=taken)
+            self._former_boot_id = None
+        asked_at = clock.now()
+        self._host_id = store.register(
+            connection,
+            boot_id=self._boot_id,
+            name=self._settings.instance.name,
+            pid=os.getppid(),
+            version=__version__,
+            lease_seconds=self._settings.host.lease,
+        )
+        self._channel.send({"type": "host", "boot_id": self._boot_id})
+        self._make_lanes(connection, pipelines)
+        self._next_reconcile = self._next_beat = 0.0
+        self._publish(asked_at, self._settings.host.lease)
+
+    def _make_lanes(self, connection: Connection, pipelines: list[Message]) -> None:
+        specs = [PipelineSpec(spec["name"], spec["queue"], spec["priority"], spec["signature"]) for spec in pipelines]
+        self._learn_lanes({lane.id for lane in store.register_pipelines(connection, self._host_id, specs)})
+        self._are_lanes_known = True
+
+    def _learn_lanes(self, lanes: set[int]) -> None:
+        """Have the children read the lanes again when there are others than before."""
+        if lanes != self._lanes:
+            self._lanes = lanes
+            self._slots.header.lanes_version += 1
+
+    def _publish(self, asked_at: float, lease_seconds: float) -> None:
+        """Tell the children that the lease holds, counted from before we asked for it, less a margin."""
+        header = self._slots.header
+        is_news = header.host_id != self._host_id or clock.now() >= header.lease_until
+        header.lease_until = asked_at + lease_seconds * (1 - _LEASE_MARGIN)
+        header.beat_at = clock.now()
+        header.host_id = self._host_id
+        self._tell_up()
+        if is_news:
+            self._ring_all()
+
+    def _beat(self, connection: Connection) -> None:
+        self._beat_at = asked_at = clock.now()
+        beat = store.beat(connection, self._host_id, self._settings.host.lease)
+        if not beat.alive:
+            self._start_afresh()
+            return
+        self._learn_lanes(set(beat.lanes))
+        self._publish(asked_at, beat.lease_seconds_left)
+        if rescued := store.rescue(connection, self._host_id, self._terms()):
+            log.warn("runs_rescued", runs=rescued)
+        if beat.lanes_with_work:
+            self._ring_idle(len(self._slots.records))
+        self._pass_on_cancels(beat.cancels)
+        pause = min(self._settings.host.beat, self._settings.poll.interval)
+        if beat.next_due_seconds is not None:
+            pause = min(pause, max(_SHORTEST_PAUSE_SECONDS, beat.next_due_seconds))
+        self._next_beat = asked_at + pause
+
+    def _start_afresh(self) -> None:
+        """Somebody took us for dead and has taken back our runs. What we are still doing is fenced; we join as a new host."""
+        log.warn("host_was_ended", host_id=self._host_id)
+        self._host_id, self._boot_id = 0, str(uuid.uuid4())
+        self._next_beat = 0.0
+
+    def _terms(self, pipeline: str = "") -> Terms:
+        """What a run may cost: by its pipeline's own word, where it has one."""
+        runs = self._settings.runs
+        spec: Message = next((spec for spec in self._pipelines or [] if spec["name"] == pipeline), {})
+        return Terms(spec.get("max_attempts", runs.max_attempts), spec.get("max_crashes", runs.max_crashes), self._mode())
+
+    def _mode(self) -> Literal["resume", "hold"]:
+        return "hold" if self._settings.recovery.mode == "hold" else "resume"
+
+    # --- waking ---
+
+    def _answer_notifications(self, connection: Connection) -> None:
+        """Wake children for work that is ready. What else rings (a cancel, a run for later or for no known lane) wants a beat."""
+        waiting = 0
+        for notification in connection.heard():
+            lane, count = notification.payload.split(" ")[0], notification.payload.split(" ")[-1]
+            if notification.channel == store.CANCEL_CHANNEL or count == "0" or int(lane) == store.CATCH_ALL_LANE:
+                self._next_beat = min(self._next_beat, self._beat_at + _SHORTEST_PAUSE_SECONDS)
+            elif int(lane) in self._lanes:
+                waiting += int(count)
+        self._ring_idle(waiting)
+
+    def _ring_idle(self, count: int) -> None:
+        """Ring as many idle children as there is work, never the same ones first."""
+        idle = [slot for slot, record in enumerate(self._slots.records) if record.read_activity() is Activity.IDLE]
+        random.shuffle(idle)
+        for slot in idle[:count]:
+            self._slots.ring(slot)
+
+    def _ring_all(self) -> None:
+        for slot, record in enumerate(self._slots.records):
+            if record.activity:
+                self._slots.ring(slot)
+
+    def _pass_on_cancels(self, cancels: list[tuple[int, int]]) -> None:
+        for run_id, _ in cancels:
+            for slot, record in enumerate(self._slots.records):
+                if record.run_id == run_id:
+                    self._channel.send({"type": "cancel", "slot": slot, "run": run_id})
+
+    # --- the dead ---
+
+    def _bury(self, connection: Connection, grave: Message) -> None:
+        """Take back what a dead child held, and what it may have been given without knowing."""
+        will = grave["will"]
+        taken = store.interrupt(
+            connection,
+            child_id=grave["child_id"],
+            held=[(Fence(held["lane"], held["seq"], held["run_id"], held["token"]), held["begun"]) for held in will["held"]],
+            asked=(will["asked_token"], list(will["asked_lanes"])) if will["asked_token"] else None,
+            cause=grave["cause"],
+            error=f"the child process ended: {grave['cause']}",
+            stack=grave["stack"],
+            charge=Charge(grave["charge"]),
+            terms=self._terms(grave["pipeline"]),
+        )
+        for run_id, state in taken:
+            log.warn("run_taken_back", run=run_id, slot=grave["slot"], cause=grave["cause"], state=state)
+        self._channel.send({"type": "buried", "nonce": grave["nonce"]})
+        if any(state == "pending" for _, state in taken):
+            self._ring_idle(len(taken))
+
+    # --- arbiter, database, sleep ---
+
+    def _listen_to_arbiter(self) -> None:
+        while message := self._channel.receive():
+            match message["type"]:
+                case "serve":
+                    self._pipelines = message["pipelines"]
+                    self._settings = Settings.from_json(json.dumps(message["settings"]).encode())
+                    self._are_lanes_known = False
+                case "child_ended":
+                    self._graves.append(message)
+                case "stopping":
+                    self._is_stopping = True
+
+    def _lose(self, error: Exception) -> None:
+        """The database is gone, or not fit for us yet. Say so, and come back with a growing, jittered wait."""
+        why = str(error).strip()
+        if self._attempts == 0:
+            log.warn("duty_failed", error=why)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._attempts += 1
+        self._channel.send({"type": "database", "up": False, "why": why})
+
+    def _tell_up(self) -> None:
+        self._attempts = 0
+        self._channel.send({"type": "database", "up": True, "why": None})
+
+    def _sleep(self) -> None:
+        """Until the arbiter or the database speaks, or the next duty is due."""
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        now = clock.now()
+        if self._connection is not None:
+            poll.register(self._connection, select.POLLIN)
+            seconds = min(self._next_beat, self._next_reconcile) - now
+        elif self._attempts:
+            seconds = random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(self._attempts, 10))
+        else:
+            seconds = _LONGEST_WAIT_SECONDS
+        if not self._is_stopping:
+            poll.poll(max(0.0, seconds) * 1000 + 1)
+
+    def _say_farewell(self) -> None:
+        """End the host: its runs are taken back at once, and nobody waits for its lease."""
+        try:
+            if self._connection is not None and self._host_id:
+                while self._graves:
+                    self._bury(self._connection, self._graves.popleft())
+                store.end_host(self._connection, self._boot_id, "stopped", self._terms())
+                self._channel.send({"type": "handed_back"})
+        except psycopg.Error as error:
+            log.warn("farewell_failed", error=str(error).strip())

@@ -1,0 +1,320 @@
+"""The child's connection to the database: made anew whenever it is lost, for as long as the child lives.
+
+Each connection is a new *child incarnation* in the database. Registering it ends the one before, under a row lock, so that a
+claim still under way on the lost connection cannot commit behind our back; what it may have claimed is given back, and the
+run in hand moves over. So a lost reply is never guessed about.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import psycopg
+
+from orbitd import store
+from orbitd.config import Settings
+from orbitd.orders import Orders
+from orbitd.pipelines.exceptions import BadResult, Fenced
+from orbitd.rules.states import Activity
+from orbitd.store import Connection, Fence
+from orbitd.system import clock, log
+from orbitd.system.channel import Channel
+from orbitd.system.slots import ClaimsPage, Header, Record, SharedSlots
+
+T = TypeVar("T")
+
+_LONGEST_WAIT_SECONDS = 5.0
+
+
+class Drained(Exception):
+    """The child holds nothing and is asked to leave: there is no reason to wait for the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a child is given at its fork."""
+
+    slot: int
+    generation: int
+    nonce: str
+    arbiter_pid: int
+    channel: Channel
+    slots: SharedSlots
+
+    @property
+    def header(self) -> Header:
+        """What all processes of this host know."""
+        return self.slots.header
+
+    @property
+    def record(self) -> Record:
+        """This child's word to the arbiter."""
+        return self.slots.records[self.slot]
+
+    @property
+    def page(self) -> ClaimsPage:
+        """This child's will."""
+        return self.slots.claims[self.slot]
+
+
+class Link:
+    """One child's way to the database. Used by the main thread and by its courier, one at a time."""
+
+    def __init__(self, post: Post, settings: Settings, orders: Orders, names: list[str]) -> None:
+        self._post, self._settings, self._orders, self._names = post, settings, orders, names
+        self._connection: Connection | None = None
+        self._lock = threading.RLock()
+        self._host_id = 0
+        self._child_id: int | None = None
+        self._lanes_version = -1
+        self._lanes: list[int] = []
+        self.held: Fence | None = None
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether this host's lease holds, as far as we know without asking."""
+        header = self._post.header
+        return header.host_id == self._host_id and clock.now() < header.lease_until and not header.is_paused
+
+    @property
+    def has_fresh_beat(self) -> bool:
+        """Whether the janitor looks for work on our behalf."""
+        return clock.now() < self._post.header.beat_at + 2 * self._settings.host.beat
+
+    def connect(self) -> None:
+        """Wait for the database. Raises Drained."""
+        self.call(lambda _connection, _child_id: None)
+
+    def call(self, operation: Callable[[Connection, int], T]) -> T:
+        """Carry out an operation, again and again until the database has answered; it must bear repetition.
+
+        A database that is down, or lacks a function, or refuses us, is a state that somebody will mend: the child waits.
+        Raises Drained when the child is to leave and holds no run, DataError for a value that cannot be stored, and whatever
+        the operation raises that is not the database's.
+        """
+        attempts = 0
+        while True:
+            with self._lock:
+                connection = self._ready()
+                try:
+                    return operation(connection, self._child_id or 0)
+                except psycopg.DataError:
+                    raise
+                except psycopg.Error as error:
+                    log.warn("database_call_failed", error=str(error).strip())
+                    if connection.closed:
+                        self._connection = None
+                    else:
+                        self._rest(attempts)
+            attempts += 1
+
+    def try_call(self, operation: Callable[[Connection, int], T]) -> T | None:
+        """Carry out an operation if the database is there; None if not. For what can wait."""
+        with self._lock:
+            if self._connection is None or self._connection.closed:
+                return None
+            try:
+                return operation(self._connection, self._child_id or 0)
+            except psycopg.Error as error:
+                log.warn("database_call_failed", error=str(error).strip())
+                return None
+
+    def ask(self) -> tuple[int, list[int]]:
+        """Write down, before a claim is sent, what it asks for: a fresh token, and the lanes in the order of priority."""
+        token, lanes = store.new_token(), self._known_lanes()
+        self._post.page.ask(token, lanes)
+        return token, lanes
+
+    @contextlib.contextmanager
+    def second_connection(self) -> Iterator[Connection]:
+        """A connection for the author's own statements, discarded afterwards: nobody knows in what state it is left."""
+        with self._open("transaction") as connection:
+            yield connection
+
+    def _ready(self) -> Connection:
+        if self._connection is None or self._host_id != self._post.header.host_id:
+            self._join()
+        if self._connection is None:  # _join returns only with one
+            raise RuntimeError("no connection")
+        return self._connection
+
+    def _join(self) -> None:
+        """Connect and register, however long it takes."""
+        attempts = 0
+        while True:
+            if self._orders.is_draining and self.held is None:
+                raise Drained
+            try:
+                if self._post.header.host_id:
+                    self._register()
+                    return
+            except (psycopg.Error, store.LeaseLost) as error:
+                log.warn("connect_failed", error=str(error).strip(), attempt=attempts + 1)
+                self._drop()
+            self._rest(attempts)
+            attempts += 1
+
+    def _rest(self, attempts: int) -> None:
+        if self.held is None:
+            self._post.record.set_activity(Activity.WAITING, clock.now())
+        self._orders.wait(random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(attempts, 10)) + 0.01)
+
+    def _register(self) -> None:
+        page, record = self._post.page, self._post.record
+        if self._connection is None or self._connection.closed:
+            self._connection = self._open(f"slot {self._post.slot}")
+        will = page.read()
+        host_id = self._post.header.host_id
+        self._child_id = store.start_child(
+            self._connection,
+            host_id=host_id,
+            slot=self._post.slot,
+            nonce=self._post.nonce,
+            pid=os.getpid(),
+            held=[self.held] if self.held else [],
+            asked=(will.asked_token, list(will.asked_lanes)) if will.asked_token else None,
+        )
+        self._host_id, record.child_id = host_id, self._child_id
+        page.settle()
+        self._lanes_version = -1
+
+    def _open(self, purpose: str) -> Connection:
+        database = self._settings.database
+        return store.connect(
+            database.url,
+            connect_timeout_seconds=database.connect_timeout,
+            call_timeout_seconds=database.call_timeout,
+            application_name=f"orbitd {self._settings.instance.name} {purpose}",
+        )
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _known_lanes(self) -> list[int]:
+        """The lanes of our pipelines; read again when the janitor has made new ones."""
+        version = self._post.header.lanes_version
+        if version != self._lanes_version and self._connection is not None:
+            self._lanes = [lane.id for lane in store.lanes_of(self._connection, self._names)]
+            self._lanes_version = version
+        return self._lanes
+
+
+class Courier:
+    """Carries what a run says about itself (log lines, progress) to the database, at most once a second, in one batch.
+
+    What cannot be delivered waits, within a bound, for the next time. A thread, because a pipeline may say something and then
+    compute for an hour.
+    """
+
+    _MOST_LINES = 1000
+    _INTERVAL_SECONDS = 1.0
+
+    def __init__(self, link: Link, fence: Fence) -> None:
+        self._link, self._fence = link, fence
+        self._lines: list[tuple[str, str, str]] = []
+        self._progress: tuple[float | None, str | None] | None = None
+        self._dropped = 0
+        self._lock = threading.Lock()
+        self._is_done = threading.Event()
+        self._has_something = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def say(self, at: str, level: str, message: str) -> None:
+        """A line for the run's log."""
+        with self._lock:
+            if len(self._lines) >= self._MOST_LINES:
+                self._dropped += 1
+            else:
+                self._lines.append((at, level, message))
+        self._wake()
+
+    def report_progress(self, fraction: float | None, note: str | None) -> None:
+        """How far the run is; only the last report of a second is carried."""
+        with self._lock:
+            self._progress = (fraction, note)
+        self._wake()
+
+    def deliver(self) -> None:
+        """Carry what there is, if the database is there."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+            progress, self._progress = self._progress, None
+            dropped, self._dropped = self._dropped, 0
+        if dropped and lines:
+            lines.append((lines[-1][0], "warning", f"{dropped} lines were dropped here: more than {self._MOST_LINES} a second"))
+        if lines and self._link.try_call(lambda connection, _: store.append_logs(connection, self._fence, lines) or 0) is None:
+            with self._lock:
+                self._lines[:0] = lines[: self._MOST_LINES - len(self._lines)]
+        if progress:
+            self._link.try_call(lambda connection, _: store.record_progress(connection, self._fence, *progress))
+
+    def finish(self) -> None:
+        """Deliver the rest; the run has ended."""
+        self._is_done.set()
+        self._has_something.set()
+        if self._thread:
+            self._thread.join()
+        self.deliver()
+
+    def _wake(self) -> None:
+        self._has_something.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._carry, name="courier", daemon=True)
+            self._thread.start()
+
+    def _carry(self) -> None:
+        while not self._is_done.wait(self._INTERVAL_SECONDS):
+            self._has_something.wait()
+            self._has_something.clear()
+            self.deliver()
+
+
+class RunLedger:
+    """What a context asks of the daemon (`pipelines.context.Ledger`), for one run, over the link."""
+
+    def __init__(self, link: Link, fence: Fence, courier: Courier) -> None:
+        self._link, self._fence, self._courier = link, fence, courier
+
+    def steps(self) -> dict[str, str]:
+        """The recorded steps."""
+        return self._link.call(lambda connection, _: store.load_steps(connection, self._fence.run_id))
+
+    def record_step(self, key: str, output_json_text: str, seconds: float) -> str:
+        """Store a step's output; the first one wins. Repeating it is harmless."""
+        try:
+            return self._link.call(lambda connection, _: store.record_step(connection, self._fence, key, output_json_text, seconds))
+        except store.Fenced as error:
+            raise Fenced(str(error)) from error
+        except psycopg.DataError as error:
+            raise BadResult(f'the database cannot store the output of step "{key}": {error}') from error
+
+    def progress(self, fraction: float | None, note: str | None) -> None:
+        """How far the run has come."""
+        self._courier.report_progress(fraction, note)
+
+    def log(self, level: str, message: str) -> None:
+        """A line for the run's log."""
+        self._courier.say(_timestamp(), level, message)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """A connection in a transaction that holds the run: nobody can take it away before the commit."""
+        with self._link.second_connection() as connection, connection.transaction():
+            try:
+                store.hold_run(connection, self._fence)
+            except store.Fenced as error:
+                raise Fenced(str(error)) from error
+            yield connection
+
+
+def _timestamp() -> str:
+    return datetime.now(UTC).isoformat()

@@ -1,0 +1,149 @@
+"""What a child is asked while its main thread is busy with user code.
+
+The main thread may be deep in a pipeline, asleep, or in a C call. So a second thread, the *attendant*, reads the arbiter's
+messages, watches the run's deadline and shows once a second that the interpreter lives. It never touches the run itself: it
+sends its own process a signal, whose handler, on the main thread, raises in user code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import threading
+from dataclasses import dataclass
+
+from orbitd.pipelines.exceptions import RunCancelled, RunInterrupted, RunStopped, RunTimeout
+from orbitd.pipelines.interruption import Interruption
+from orbitd.system import clock, log
+from orbitd.system.channel import Channel, ChannelClosed, Message
+from orbitd.system.slots import Record
+
+TICK_SECONDS = 1.0
+_STOP_SIGNAL = signal.SIGRTMIN + 6
+
+
+@dataclass(slots=True, eq=False)
+class _InHand:
+    """The run in hand. `deadline` is CLOCK_BOOTTIME, 0 for none; `wanted` is how it shall end."""
+
+    run_id: int
+    deadline: float
+    interruption: Interruption
+    wanted: RunStopped | None = None
+
+    def is_overdue(self, now: float) -> bool:
+        """Past its deadline, and nobody has said so yet."""
+        return 0 < self.deadline <= now and self.wanted is None
+
+    def is_unheard(self) -> bool:
+        """Whether an order has not reached user code.
+
+        A signal between the interpreter's last look and a blocking system call stays unseen until the next one.
+        """
+        return self.wanted is not None and self.interruption.delivered is None
+
+
+class Orders:
+    """What the arbiter wants of this child, and the run that an order is about."""
+
+    def __init__(self, channel: Channel, record: Record, bell: int) -> None:
+        self.is_draining = False
+        self._channel, self._record, self._bell = channel, record, bell
+        self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._in_hand: _InHand | None = None
+        self._farewell: RunInterrupted | None = None
+
+    def attend(self) -> None:
+        """Take orders from now on. On the main thread, with signals still blocked or not."""
+        signal.signal(signal.SIGTERM, lambda *_: self.drain())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(_STOP_SIGNAL, self._on_stop_signal)
+        threading.Thread(target=self._attend, name="attendant", daemon=True).start()
+
+    def drain(self) -> None:
+        """Claim nothing more."""
+        self.is_draining = True
+        os.eventfd_write(self._bell, 1)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until the bell rings; False when the time is up."""
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        if not poll.poll(seconds * 1000):
+            return False
+        self.hush()
+        return True
+
+    def hush(self) -> None:
+        """Take note of a bell that has rung."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
+
+    def begin(self, run_id: int, deadline: float, interruption: Interruption) -> None:
+        """A run begins. `deadline` is CLOCK_BOOTTIME, 0 for none."""
+        self._record.run_deadline = deadline
+        self._in_hand = _InHand(run_id, deadline, interruption)
+        if self._farewell:
+            interruption.request(self._farewell)
+        if deadline and deadline - clock.now() < TICK_SECONDS:
+            os.eventfd_write(self._nudge, 1)
+
+    def end(self) -> None:
+        """The run has ended: what arrives from now on is not about it."""
+        self._in_hand = None
+        self._record.run_deadline = 0.0
+
+    def _stop(self, run: _InHand, why: RunStopped) -> None:
+        """Have the exception raised in user code, on the main thread."""
+        run.wanted = why
+        self._knock()
+
+    def _knock(self) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, _STOP_SIGNAL)
+
+    def _on_stop_signal(self, _number: int, _frame: object) -> None:
+        """On the main thread, where it is certain which run is in hand: another one may have begun since the order came."""
+        if (run := self._in_hand) and run.wanted:
+            run.interruption.request(run.wanted)
+
+    def _attend(self) -> None:
+        poll = select.poll()
+        poll.register(self._channel, select.POLLIN)
+        poll.register(self._nudge, select.POLLIN)
+        while True:
+            self._record.tick_at = now = clock.now()
+            poll.poll(self._look_after_run(now) * 1000 + 1)
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._nudge)
+            try:
+                while message := self._channel.receive():
+                    self._obey(message)
+            except ChannelClosed:  # the arbiter is gone, and the kernel kills us for it
+                return
+
+    def _look_after_run(self, now: float) -> float:
+        """Stop a run that is overdue, knock again where nobody heard; how many seconds there are until the next look."""
+        if (run := self._in_hand) is None:
+            return TICK_SECONDS
+        if run.is_overdue(now):
+            self._stop(run, RunTimeout("the run took longer than its timeout"))
+        elif run.is_unheard():
+            self._knock()
+        return min(TICK_SECONDS, run.deadline - now) if run.deadline > now else TICK_SECONDS
+
+    def _obey(self, message: Message) -> None:
+        run = self._in_hand
+        match message["type"]:
+            case "drain":
+                self.drain()
+            case "interrupt" if message["run"] is None:
+                self._farewell = RunInterrupted("the daemon stops")
+                self.drain()
+                if begun := self._in_hand:  # looked up only now: a run that begins later sees the farewell itself
+                    self._stop(begun, self._farewell)
+            case "interrupt" if run and message["run"] == run.run_id:
+                self._stop(run, RunCancelled("the run was cancelled"))
+            case other:
+                log.event("order_ignored", order=other, run=message.get("run"))

@@ -1,0 +1,73 @@
+"""What the arbiter may do to the fleet: effects as values, which can be printed, compared and tested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orbitd.rules.states import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnMold:
+    """Exec a mold for a generation."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillMold:
+    """Let a mold go: it holds nothing."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnJanitor:
+    """Exec the host's helper for the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class DismissJanitor:
+    """Ask the janitor to end the host's lease and exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillJanitor:
+    """SIGKILL a janitor that no longer turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Ask the mold of a generation for a child."""
+
+    slot: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Ask a child to finish what it holds, claim no more and exit."""
+
+    slot: int
+    reason: Reason
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Ask a child to interrupt its run, so that it can be resumed, and exit."""
+
+    slot: int
+    reason: Reason
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL a child's session."""
+
+    slot: int
+    reason: Reason
+
+
+Action = SpawnMold | KillMold | SpawnJanitor | DismissJanitor | KillJanitor | Spawn | Drain | Interrupt | Kill

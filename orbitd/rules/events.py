@@ -1,0 +1,196 @@
+"""What happens to the fleet: facts, noted in the roster one by one. `at` is CLOCK_BOOTTIME in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orbitd.rules.exits import ExitStatus
+from orbitd.rules.states import Activity, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class MoldSpawned:
+    """A mold was exec'd; it imports the pipelines now."""
+
+    generation: int
+    pid: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class MoldReady:
+    """The mold has imported the pipelines and forks on request."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoldFailed:
+    """The mold could not import the pipelines; it exits by itself."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoldKilled:
+    """The arbiter let a mold go."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoldExited:
+    """A mold has ended. `draw` is uniform in [0, 1)."""
+
+    generation: int
+    status: ExitStatus
+    at: float
+    draw: float
+
+
+@dataclass(frozen=True, slots=True)
+class JanitorSpawned:
+    """The janitor was exec'd."""
+
+    pid: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JanitorTicked:
+    """When the janitor's loop last turned, read from shared memory."""
+
+    tick_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JanitorDismissed:
+    """The janitor was asked to say farewell to the database and exit, or was killed."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JanitorExited:
+    """The janitor has ended. `draw` is uniform in [0, 1)."""
+
+    at: float
+    draw: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChildAsked:
+    """The mold was asked for a child."""
+
+    slot: int
+    generation: int
+    nonce: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSaidHello:
+    """The child has come to us and told its pid."""
+
+    slot: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChildBooted:
+    """The child is up; whether it has its database is another question."""
+
+    slot: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSeen:
+    """What a child's shared slot says of it. `deadline` is 0 while no run has one."""
+
+    slot: int
+    activity: Activity
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySeen:
+    """What the kernel says of a child's memory: one sample."""
+
+    slot: int
+    rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainSent:
+    """The child was asked to finish what it holds and exit; past `until` (if any) it is interrupted."""
+
+    slot: int
+    reason: Reason
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptSent:
+    """The child was asked to interrupt its run and exit; past `until` it is killed."""
+
+    slot: int
+    reason: Reason
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class KillSent:
+    """SIGKILL went to the child's session."""
+
+    slot: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class ChildExited:
+    """A child has ended, or was lost before it said hello. `draw` is uniform in [0, 1)."""
+
+    slot: int
+    status: ExitStatus
+    at: float
+    draw: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """The system has no process, memory or descriptor for a child (`slot`), a mold or the janitor. `draw` is uniform in [0, 1)."""
+
+    role: str
+    slot: int | None
+    at: float
+    draw: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forgiven:
+    """The operator reloads: every backoff and held slot starts afresh."""
+
+
+Event = (
+    MoldSpawned
+    | MoldReady
+    | MoldFailed
+    | MoldKilled
+    | MoldExited
+    | JanitorSpawned
+    | JanitorTicked
+    | JanitorDismissed
+    | JanitorExited
+    | ChildAsked
+    | ChildSaidHello
+    | ChildBooted
+    | ChildSeen
+    | MemorySeen
+    | DrainSent
+    | InterruptSent
+    | KillSent
+    | ChildExited
+    | SpawnFailed
+    | Forgiven
+)

@@ -1,0 +1,103 @@
+"""The states that orbitd speaks of: one word each, the same in code, SQL, log and command line."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+
+class RunState(StrEnum):
+    """Where a run stands.
+
+    scheduled --due--> pending --claim--> running --+--> succeeded | failed | cancelled
+        ^                 ^                         +--> scheduled    (retry, snooze)
+        +-----------------+--------- resume --------+--> interrupted  (its child or host died)
+    """
+
+    SCHEDULED = "scheduled"
+    PENDING = "pending"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Phase(StrEnum):
+    """Where a child stands in its life, as the arbiter knows it.
+
+    STARTING --booted--> UP --drain--> DRAINING --interrupt--> INTERRUPTED --kill--> DYING --exit--> (no child)
+
+    Any phase may end by an exit; STARTING and UP may be killed at once. What a child that is UP does just now
+    (idle, busy, waiting for the database) is its `Activity`, which the child itself writes to shared memory.
+    """
+
+    STARTING = "starting"
+    UP = "up"
+    DRAINING = "draining"
+    INTERRUPTED = "interrupted"
+    DYING = "dying"
+
+
+class Activity(IntEnum):
+    """What a child does now; a word in its shared slot, written by the child alone."""
+
+    NONE = 0
+    IDLE = 1
+    BUSY = 2
+    WAITING = 3
+
+
+class SlotState(StrEnum):
+    """What `orbitctl list` shows of a slot: phase, activity and backoff in one word."""
+
+    EMPTY = "empty"
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    WAITING = "waiting"
+    DRAINING = "draining"
+    DYING = "dying"
+    BACKOFF = "backoff"
+    HELD = "held"
+
+
+class DaemonState(StrEnum):
+    """What `orbitctl status` shows of the daemon."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    DEGRADED = "degraded"
+    RELOADING = "reloading"
+    WAITING_DATABASE = "waiting_database"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+
+
+class StopLevel(IntEnum):
+    """How hard the daemon stops. TERM and INT raise it by one; QUIT makes it INTERRUPT at once."""
+
+    NONE = 0
+    DRAIN = 1
+    INTERRUPT = 2
+    KILL = 3
+
+
+class Reason(StrEnum):
+    """Why the arbiter ends a child."""
+
+    STOPPING = "stopping"
+    SURPLUS = "surplus"
+    OUTDATED = "outdated"
+    OVER_MEMORY = "over_memory"
+    BOOT_TIMEOUT = "boot_timeout"
+    RUN_TIMEOUT = "run_timeout"
+    DRAIN_TIMEOUT = "drain_timeout"
+
+
+class Charge(StrEnum):
+    """What a run that is taken back pays with: see "what counts as what" in ARCHITECTURE.md."""
+
+    NONE = "none"
+    ERROR = "error"
+    CRASH = "crash"

@@ -1,0 +1,150 @@
+"""What the janitor says for its host: that it is there, what it serves, who of its children has come and gone.
+
+    register -> register_pipelines -> beat, beat, … -> end_host
+    start_child -> (claims) -> interrupt
+
+A running run belongs to a child, a child to a host. Whoever ends a child or a host takes its row first; then no claim of it
+can commit any more, and its runs are taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+
+from orbitd.rules.states import Charge, RunState
+from orbitd.store import queries
+from orbitd.store.faults import own_errors
+from orbitd.store.outcomes import MAX_ERROR_BYTES, MAX_TRACE_BYTES, clean_text
+from orbitd.store.rows import Beat, Fence, Lane, PipelineSpec, Terms
+
+Asked = tuple[int, Sequence[int]]
+
+_SQL = queries.load("hosts")
+_RECONCILE_BATCH = 500
+
+
+def register(conn: psycopg.Connection[Any], *, boot_id: str, name: str, pid: int, version: str, lease_seconds: float) -> int:
+    """The id of this host's row; the same boot id is the same host. Raises LeaseLost when it has been ended."""
+    parameters = {"boot_id": boot_id, "name": name, "pid": pid, "version": version, "lease_seconds": lease_seconds}
+    with own_errors():
+        return int(conn.execute(_SQL["register"], parameters).fetchall()[0][0])
+
+
+def register_pipelines(conn: psycopg.Connection[Any], host_id: int, specs: Sequence[PipelineSpec]) -> list[Lane]:
+    """Say what the host serves; its lanes in the order in which to ask them. Raises LeaseLost.
+
+    Runs that were enqueued before anybody knew these names come to their lanes with the beats that follow.
+    """
+    parameters = {
+        "host": host_id,
+        "names": [spec.name for spec in specs],
+        "queues": [spec.queue for spec in specs],
+        "priorities": [spec.priority for spec in specs],
+        "signatures": [spec.signature for spec in specs],
+    }
+    with own_errors(), conn.cursor(row_factory=class_row(Lane)) as cursor:
+        return cursor.execute(_SQL["register_pipelines"], parameters).fetchall()
+
+
+def lanes_of(conn: psycopg.Connection[Any], pipelines: Iterable[str]) -> list[Lane]:
+    """The lanes of these pipelines, in the order in which to ask them."""
+    with conn.cursor(row_factory=class_row(Lane)) as cursor:
+        return cursor.execute(_SQL["lanes_of"], {"names": list(pipelines)}).fetchall()
+
+
+def beat(conn: psycopg.Connection[Any], host_id: int, lease_seconds: float) -> Beat:
+    """Renew the lease, promote what has fallen due, and say what there is to do."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(_SQL["beat"], {"host": host_id, "lease_seconds": lease_seconds}).fetchall()[0]
+    cancels = zip(row.pop("cancel_runs") or (), row.pop("cancel_children") or (), strict=True)
+    return Beat(**row, cancels=list(cancels)) if row["alive"] else Beat(False, 0.0, [], [], None, [])
+
+
+def start_child(
+    conn: psycopg.Connection[Any],
+    *,
+    host_id: int,
+    slot: int,
+    nonce: str,
+    pid: int,
+    held: Sequence[Fence] = (),
+    asked: Asked | None = None,
+) -> int:
+    """The id with which a child claims over a new connection. Raises LeaseLost when the host has been ended.
+
+    The same process coming again (nonce) ends its former id: a claim still in flight there cannot commit any more, what it may
+    have brought (`asked`: token and lanes) is handed back untouched, and the runs `held` go on under the new id.
+    """
+    parameters = _claims(held, asked) | {"host": host_id, "slot": slot, "nonce": nonce, "pid": pid}
+    with own_errors():
+        return int(conn.execute(_SQL["start_child"], parameters).fetchall()[0][0])
+
+
+def interrupt(
+    conn: psycopg.Connection[Any],
+    *,
+    child_id: int,
+    held: Sequence[tuple[Fence, bool]],
+    asked: Asked | None,
+    cause: str,
+    error: str,
+    stack: str | None,
+    charge: Charge,
+    terms: Terms,
+) -> list[tuple[int, RunState]]:
+    """A child has died: end it, and take back what it held (fence, begun) or had asked for. Returns (run id, state now).
+
+    Repeating it is harmless. A child that never connected (0) held nothing.
+    """
+    parameters = _claims([fence for fence, _ in held], asked) | {
+        "child": child_id,
+        "begun": [begun for _, begun in held],
+        "charge": charge,
+        "cause": cause,
+        "error": clean_text(error, MAX_ERROR_BYTES),
+        "stack": None if stack is None else clean_text(stack, MAX_TRACE_BYTES),
+        "max_attempts": terms.max_attempts,
+        "max_crashes": terms.max_crashes,
+        "hold": terms.mode == "hold",
+    }
+    return [(run_id, RunState(state)) for run_id, state in conn.execute(_SQL["interrupt"], parameters).fetchall()]
+
+
+def end_host(conn: psycopg.Connection[Any], boot_id: str, cause: str, terms: Terms) -> int:
+    """End a host by its boot id, at a clean stop or as its next incarnation; how many runs were taken back."""
+    conn.execute(_SQL["end_host"], {"boot_id": boot_id, "cause": cause})
+    return reconcile(conn, terms)
+
+
+def rescue(conn: psycopg.Connection[Any], host_id: int, terms: Terms) -> int:
+    """End the hosts whose lease has lapsed, if this one has long been steady; how many runs were taken back."""
+    ended = conn.execute(_SQL["rescue"], {"host": host_id}).fetchall()[0][0]
+    return reconcile(conn, terms) if ended else 0
+
+
+def reconcile(conn: psycopg.Connection[Any], terms: Terms) -> int:
+    """Take back the running runs of children that have been ended, batch by batch; how many."""
+    parameters = {"max_crashes": terms.max_crashes, "hold": terms.mode == "hold", "limit": _RECONCILE_BATCH}
+    total = 0
+    while True:
+        taken: int = conn.execute(_SQL["reconcile"], parameters).fetchall()[0][0]
+        total += taken
+        if taken < _RECONCILE_BATCH:
+            return total
+
+
+def _claims(held: Sequence[Fence], asked: Asked | None) -> dict[str, Any]:
+    """A claims page as the statements take it."""
+    asked_token, asked_lanes = asked or (None, ())
+    return {
+        "lanes": [fence.lane for fence in held],
+        "seqs": [fence.seq for fence in held],
+        "runs": [fence.run_id for fence in held],
+        "tokens": [fence.token for fence in held],
+        "asked_token": asked_token,
+        "asked_lanes": list(asked_lanes),
+    }

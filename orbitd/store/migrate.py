@@ -1,0 +1,96 @@
+"""Bring a database's schema to this program's version, and tell whether it is there.
+
+Migrations are numbered files, forward only. Each runs in a transaction of its own under one lock, so that it does not matter
+who is killed when, or how many start at once. The functions are made again each time, after the tables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from orbitd.store import queries
+from orbitd.store.connection import connect
+from orbitd.store.faults import SchemaMismatch
+
+PARTITION_DAYS_AHEAD = 3
+
+_FOLDER = Path(__file__).parent / "migrations"
+_MIGRATIONS = {int(path.name.partition("_")[0]): path for path in sorted(_FOLDER.glob("*.sql"))}
+_FUNCTIONS = sorted((queries.FOLDER / "functions").glob("*.sql"))
+_VERSION = max(_MIGRATIONS)
+_LOCK = 7001
+_CONNECT_TIMEOUT_SECONDS = 10.0
+
+
+def migrate(database: str | psycopg.Connection[Any]) -> list[str]:
+    """Apply what is missing, given a DSN or an autocommit connection; the names of what was applied.
+
+    Raises SchemaMismatch when the schema is newer than this program.
+    """
+    if not isinstance(database, str):
+        return _migrate(database)
+    with connect(
+        database, connect_timeout_seconds=_CONNECT_TIMEOUT_SECONDS, call_timeout_seconds=None, application_name="orbitd migrate"
+    ) as conn:
+        return _migrate(conn)
+
+
+def make_partitions(conn: psycopg.Connection[Any], days_ahead: int = PARTITION_DAYS_AHEAD) -> int:
+    """Make the partitions of the coming days; how many were missing. Raises LockNotAvailable rather than wait for long."""
+    return int(conn.execute("SELECT orbit.make_partitions(%s::int)", [days_ahead]).fetchall()[0][0])
+
+
+def check_schema(conn: psycopg.Connection[Any]) -> None:
+    """Raise SchemaMismatch unless this program can work with the database's schema: its own version, or the next one.
+
+    The next one, because a fleet is upgraded host by host.
+    """
+    version = _version(conn)
+    if version < _VERSION:
+        what = f"has schema version {version}" if version else "has no orbit schema"
+        raise SchemaMismatch(f"the database {what}, this orbitd needs {_VERSION}", "run `orbitd migrate`")
+    if version > _VERSION + 1:
+        raise SchemaMismatch(f"the database has schema version {version}, this orbitd knows {_VERSION}", "install a newer orbitd")
+
+
+def _migrate(conn: psycopg.Connection[Any]) -> list[str]:
+    applied = [path.stem for number, path in _MIGRATIONS.items() if _apply(conn, number, path)]
+    with conn.transaction():
+        _lock(conn)
+        if (version := _version(conn)) > _VERSION:
+            raise SchemaMismatch(f"the database has schema version {version}, this orbitd knows {_VERSION}", "install a newer orbitd")
+        for path in _FUNCTIONS:
+            conn.execute(path.read_bytes())
+    with contextlib.suppress(psycopg.errors.LockNotAvailable):  # a janitor makes them another day; until then DEFAULT serves
+        make_partitions(conn)
+    return applied
+
+
+def _apply(conn: psycopg.Connection[Any], number: int, path: Path) -> bool:
+    """Apply one migration, unless it has been."""
+    with conn.transaction():
+        _lock(conn)
+        if _version(conn) >= number:
+            return False
+        if number == 1:
+            conn.execute("CREATE SCHEMA IF NOT EXISTS orbit")
+            conn.execute("CREATE TABLE orbit.meta (name text PRIMARY KEY, value jsonb NOT NULL)")
+            conn.execute("INSERT INTO orbit.meta VALUES ('schema_version', '0')")
+        conn.execute(path.read_bytes())
+        conn.execute("UPDATE orbit.meta SET value = to_jsonb(%s::int) WHERE name = 'schema_version'", [number])
+        return True
+
+
+def _lock(conn: psycopg.Connection[Any]) -> None:
+    conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+
+
+def _version(conn: psycopg.Connection[Any]) -> int:
+    """The number of the last migration; 0 when there is no schema."""
+    if conn.execute("SELECT to_regclass('orbit.meta')").fetchall()[0][0] is None:
+        return 0
+    return int(conn.execute("SELECT value::int FROM orbit.meta WHERE name = 'schema_version'").fetchall()[0][0])

@@ -1,0 +1,289 @@
+-- The schema of orbitd: what a run is, where it waits, who works on it, how it ended.
+--
+-- A run is always in exactly one place: `live` (pending or running), `delayed`, `interrupted`, or ended (its last row in
+-- `outcomes` says how). `runs_view` reads that place. Three rules hold for every table here:
+--
+--   * a column that changes is never indexed, so that an update stays on its page (HOT) and leaves no index entry behind;
+--   * no table is partitioned by a column that changes;
+--   * history (`runs`, `outcomes`, `steps`, `run_logs`) is only inserted, and partitioned by run id, which grows with time.
+
+-- One counter for run ids, one for the order of waiting. CACHE 1: a cached block would hand out numbers out of order of time.
+CREATE SEQUENCE orbit.run_numbers AS bigint CACHE 1;
+CREATE SEQUENCE orbit.ready_numbers AS bigint CACHE 1;
+
+
+-- ------------------------------------------------------------------------------------------------------------ who works
+
+-- One incarnation of an arbiter. A beat updates one row in place; fillfactor leaves room for it.
+CREATE TABLE orbit.hosts (
+    id            int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    boot_id       text NOT NULL UNIQUE,       -- random, made by the arbiter: a host's name says nothing about who is alive
+    name          text NOT NULL,
+    pid           int NOT NULL,
+    version       text NOT NULL,
+    pipelines     text[] NOT NULL DEFAULT '{}',  -- what it serves
+    lease         interval NOT NULL,
+    lease_until   timestamptz NOT NULL,       -- after this it may not claim; others may end it
+    steady_since  timestamptz NOT NULL,       -- since when the lease never lapsed: only a steady host may end another
+    sorted_seq    bigint NOT NULL DEFAULT 0,  -- how far it has looked through the catch-all lane
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at      timestamptz,                -- set once, never cleared
+    ended_cause   text,
+    CHECK ((ended_at IS NULL) = (ended_cause IS NULL))
+) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
+
+-- One connection of a child to this database. Who claims holds its row FOR KEY SHARE, who ends it takes it FOR UPDATE:
+-- so no claim can commit for a child that has been ended.
+CREATE TABLE orbit.children (
+    id          int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    host        int NOT NULL REFERENCES orbit.hosts,
+    slot        smallint NOT NULL,
+    nonce       text NOT NULL,
+    pid         int NOT NULL,
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at    timestamptz,
+    ended_cause text,
+    CHECK ((ended_at IS NULL) = (ended_cause IS NULL))
+) WITH (fillfactor = 80);
+CREATE INDEX children_host ON orbit.children (host);
+
+-- What the daemons can run, as their molds reported it. Producers only read it.
+CREATE TABLE orbit.pipelines (
+    name          text PRIMARY KEY,
+    queue         text NOT NULL,
+    priority      smallint NOT NULL CHECK (priority BETWEEN -2 AND 2),
+    signature     jsonb NOT NULL,             -- {"required": [...], "optional": [...], "open": false}
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- (queue, pipeline, priority) as a small integer, so that a filter or a pause is a set of integers in a child's memory.
+CREATE TABLE orbit.lanes (
+    id       int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    queue    text NOT NULL,
+    pipeline text NOT NULL,
+    priority smallint NOT NULL CHECK (priority BETWEEN -2 AND 2),
+    UNIQUE (pipeline, queue, priority)
+);
+
+-- Lane 1 is the catch-all: runs whose lane does not exist yet wait there until a janitor sorts them. Nobody claims from it.
+INSERT INTO orbit.lanes (queue, pipeline, priority) VALUES ('', '', 0);
+
+
+-- ---------------------------------------------------------------------------------------------------------- what is asked
+
+-- The input of a run.
+CREATE TABLE orbit.runs (
+    id         bigint PRIMARY KEY,            -- day << 39 | number, see next_run_id
+    pipeline   text NOT NULL,
+    queue      text,                          -- null, and priority too: as its pipeline says once it is registered
+    priority   smallint CHECK (priority BETWEEN -2 AND 2),
+    lane       int NOT NULL,                  -- with seq: where the run waits first; `requeued` says where it waits since
+    seq        bigint,                        -- null: it began in `delayed`
+    tenant     text,
+    key        text,
+    args       jsonb NOT NULL,
+    run_at     timestamptz,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_by text NOT NULL DEFAULT session_user
+) PARTITION BY RANGE (id);
+
+-- Idempotency keys of runs that have not ended.
+CREATE TABLE orbit.keys (
+    pipeline text,
+    key      text,
+    run_id   bigint NOT NULL,
+    PRIMARY KEY (pipeline, key)
+);
+
+CREATE TABLE orbit.cancel_requests (
+    run_id bigint PRIMARY KEY,
+    by     text NOT NULL,
+    reason text,
+    at     timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+
+-- ------------------------------------------------------------------------------------------------------ where a run waits
+
+-- Waiting and running. Exactly one index, on columns that never change. Half of each page is left free, because all rows
+-- of a page may be claimed before the first of them is pruned. Columns are in the order that needs no padding.
+-- vacuum_truncate would take an exclusive lock that stops every claim.
+CREATE TABLE orbit.live (
+    seq        bigint NOT NULL DEFAULT nextval('orbit.ready_numbers'),
+    run_id     bigint NOT NULL,
+    token      bigint,                        -- the fence: random, brought by the claimer, new for each claim
+    claimed_at timestamptz,
+    lane       int NOT NULL,
+    child      int,
+    attempt    smallint NOT NULL DEFAULT 0,   -- begun tries
+    errors     smallint NOT NULL DEFAULT 0,   -- those that the pipeline lost (limit: max_attempts)
+    crashes    smallint NOT NULL DEFAULT 0,   -- those that its process lost (limit: max_crashes)
+    state      smallint NOT NULL DEFAULT 0,   -- 0 pending, 1 running
+    flags      smallint NOT NULL DEFAULT 0,   -- 1 has a key, 2 has a row in requeued
+    PRIMARY KEY (lane, seq),
+    CHECK (state IN (0, 1)),
+    CHECK (num_nulls(token, claimed_at, child) = CASE state WHEN 0 THEN 3 ELSE 0 END)
+) WITH (
+    fillfactor = 45,
+    autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_threshold = 100000, autovacuum_analyze_scale_factor = 0, vacuum_truncate = off
+);
+
+-- Scheduled, backing off, snoozed. At due_at a janitor moves the run to `live`, with a new seq.
+CREATE TABLE orbit.delayed (
+    run_id  bigint PRIMARY KEY,
+    due_at  timestamptz NOT NULL,
+    lane    int NOT NULL,
+    attempt smallint NOT NULL,
+    errors  smallint NOT NULL,
+    crashes smallint NOT NULL,
+    flags   smallint NOT NULL
+) WITH (
+    autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
+    vacuum_truncate = off
+);
+CREATE INDEX delayed_due_at ON orbit.delayed (due_at);
+
+-- Taken back from the dead, and waiting for a person (recovery.mode = "hold").
+CREATE TABLE orbit.interrupted (
+    run_id  bigint PRIMARY KEY,
+    lane    int NOT NULL,
+    attempt smallint NOT NULL,
+    errors  smallint NOT NULL,
+    crashes smallint NOT NULL,
+    flags   smallint NOT NULL,
+    cause   text NOT NULL,
+    at      timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- The present (lane, seq) of runs that no longer wait where `runs` says.
+CREATE TABLE orbit.requeued (
+    run_id bigint PRIMARY KEY,
+    lane   int NOT NULL,
+    seq    bigint NOT NULL
+) WITH (fillfactor = 70, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0);
+
+
+-- ---------------------------------------------------------------------------------------------------- what became of them
+
+-- One row an attempt. A run cancelled before its first attempt has one too; its token is negative, which no claim's is.
+CREATE TABLE orbit.outcomes (
+    run_id      bigint,
+    token       bigint,
+    started_at  timestamptz,
+    finished_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    child       int,
+    attempt     smallint NOT NULL,
+    reported    boolean NOT NULL,             -- by the child that ran it; false: somebody took it back or cancelled it
+    outcome     text NOT NULL,
+    cause       text,
+    error       text,
+    traceback   text,
+    stack       text,
+    result      jsonb,
+    PRIMARY KEY (run_id, token),
+    CHECK (outcome IN ('succeeded', 'retried', 'snoozed', 'interrupted', 'failed', 'cancelled')),
+    CHECK (result IS NULL OR outcome = 'succeeded')
+) PARTITION BY RANGE (run_id);
+
+-- The dead-letter queue. Each row holds all that is known of its run, so that it needs no other table to be kept for it.
+CREATE TABLE orbit.failed (
+    run_id      bigint PRIMARY KEY,
+    pipeline    text NOT NULL,
+    queue       text NOT NULL,
+    priority    smallint NOT NULL,
+    tenant      text,
+    args        jsonb NOT NULL,
+    created_at  timestamptz NOT NULL,
+    attempt     smallint NOT NULL,
+    errors      smallint NOT NULL,
+    crashes     smallint NOT NULL,
+    cause       text NOT NULL,
+    error       text,
+    attempts    jsonb NOT NULL,
+    failed_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    resolved_at timestamptz,
+    resolved_by text,
+    notes       text,
+    CHECK ((resolved_at IS NULL) = (resolved_by IS NULL))
+);
+
+-- Checkpoints. `json`, not `jsonb`: a resumed run must read back exactly the text that the step gave.
+CREATE TABLE orbit.steps (
+    run_id      bigint,
+    key         text,
+    output      json NOT NULL,
+    seconds     real NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run_id, key)
+) PARTITION BY RANGE (run_id);
+
+CREATE TABLE orbit.run_progress (
+    run_id   bigint PRIMARY KEY,
+    fraction real CHECK (fraction BETWEEN 0 AND 1),
+    note     text,
+    at       timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 50);
+
+CREATE TABLE orbit.run_logs (
+    run_id      bigint,
+    line        int,
+    at          timestamptz NOT NULL,
+    attempt     smallint NOT NULL,
+    level       text NOT NULL,
+    message     text NOT NULL,
+    total_bytes int NOT NULL,                 -- of this run's lines up to this one: the limit is checked against the last
+    PRIMARY KEY (run_id, line)
+) PARTITION BY RANGE (run_id);
+
+
+-- A place for rows of days that have no partition: enqueue works even when no daemon made one for a week.
+CREATE TABLE orbit.runs_default PARTITION OF orbit.runs DEFAULT;
+CREATE TABLE orbit.outcomes_default PARTITION OF orbit.outcomes DEFAULT;
+CREATE TABLE orbit.steps_default PARTITION OF orbit.steps DEFAULT;
+CREATE TABLE orbit.run_logs_default PARTITION OF orbit.run_logs DEFAULT;
+
+
+-- Each run with its present place, for people and for lists. One statement, one snapshot: a run on its way from one table
+-- to another is seen in exactly one of them.
+CREATE VIEW orbit.runs_view AS
+SELECT r.id,
+       r.pipeline,
+       coalesce(r.queue, pipelines.queue, 'default') AS queue,
+       coalesce(r.priority, pipelines.priority, 0) AS priority,
+       CASE WHEN live.state = 0 THEN 'pending'
+            WHEN live.state = 1 THEN 'running'
+            WHEN delayed.run_id IS NOT NULL THEN 'scheduled'
+            WHEN interrupted.run_id IS NOT NULL THEN 'interrupted'
+            ELSE last.outcome
+       END AS state,
+       r.tenant,
+       r.key,
+       coalesce(live.attempt, delayed.attempt, interrupted.attempt, last.attempt) AS attempt,
+       r.created_at,
+       delayed.due_at,
+       coalesce(live.claimed_at, last.started_at) AS started_at,
+       CASE WHEN coalesce(live.run_id, delayed.run_id, interrupted.run_id) IS NULL THEN last.finished_at END AS finished_at,
+       hosts.name AS host,
+       children.slot,
+       last.cause,
+       last.error,
+       live.lane,
+       live.seq
+  FROM orbit.runs r
+  LEFT JOIN orbit.requeued ON requeued.run_id = r.id
+  LEFT JOIN orbit.live ON live.lane = coalesce(requeued.lane, r.lane)
+                      AND live.seq = coalesce(requeued.seq, r.seq)
+                      AND live.run_id = r.id
+  LEFT JOIN orbit.delayed ON delayed.run_id = r.id
+  LEFT JOIN orbit.interrupted ON interrupted.run_id = r.id
+  LEFT JOIN LATERAL (
+       SELECT o.*
+         FROM orbit.outcomes o
+        WHERE o.run_id = r.id
+        ORDER BY o.finished_at DESC
+        LIMIT 1
+       ) last ON true
+  LEFT JOIN orbit.pipelines ON pipelines.name = r.pipeline
+  LEFT JOIN orbit.children ON children.id = coalesce(live.child, last.child)
+  LEFT JOIN orbit.hosts ON hosts.id = children.host;

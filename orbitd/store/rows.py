@@ -1,0 +1,114 @@
+"""What the store's statements return: one frozen dataclass a shape, its fields named like the columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orbitd.rules.states import RunState
+
+CATCH_ALL_LANE = 1
+"""Where runs wait whose lane does not exist yet; nobody claims from it, beats sort it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """One attempt of one run, by its place and the claim's token: every write about it names all four."""
+
+    lane: int
+    seq: int
+    run_id: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run that is ours now. `args` is the JSON text as it is stored; `attempt` counts this one."""
+
+    lane: int
+    seq: int
+    run_id: int
+    token: int
+    pipeline: str
+    tenant: str | None
+    args: str
+    attempt: int
+    errors: int
+    crashes: int
+
+    @property
+    def fence(self) -> Fence:
+        """What to name in every write about this attempt."""
+        return Fence(self.lane, self.seq, self.run_id, self.token)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedAndClaimed:
+    """Whether the report counts, whether more may be claimed, and what was claimed."""
+
+    accepted: bool
+    lease_ok: bool
+    claimed: Claimed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """A run that was asked for; not `created` when a live run had the same key already."""
+
+    id: int
+    created: bool
+    state: RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run is. Lane and seq are those of `live`, None elsewhere."""
+
+    state: RunState
+    lane: int | None
+    seq: int | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A small integer for (queue, pipeline, priority); a higher priority is asked first."""
+
+    id: int
+    queue: str
+    pipeline: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """A pipeline as its mold reports it. `signature` is JSON text: {"required": [], "optional": [], "open": false}."""
+
+    name: str
+    queue: str
+    priority: int
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a beat found. `lanes` are all that the host serves, in the order in which to ask them.
+
+    `cancels` are (run id, child id). `next_due_seconds` is None when nothing is delayed, 0 when to beat again at once.
+    """
+
+    alive: bool
+    lease_seconds_left: float
+    lanes: list[int]
+    lanes_with_work: list[int]
+    next_due_seconds: float | None
+    cancels: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a run may cost before it is failed, and whether what was interrupted resumes by itself or is held."""
+
+    max_attempts: int
+    max_crashes: int
+    mode: Literal["resume", "hold"]

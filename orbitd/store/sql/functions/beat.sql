@@ -1,0 +1,74 @@
+-- The host's pulse, every few seconds and when a bell rings: renew the lease, move what has fallen due, and see what there
+-- is to do. alive = false: the host was ended, and nothing was done. A lease that has lapsed is revived as long as nobody
+-- has ended the host, but it counts as steady only from now on.
+--     lanes              all lanes of the host's pipelines, in the order in which to ask them
+--     lanes_with_work    those of them with a pending run
+--     next_due_seconds   until the next delayed run falls due; 0: more than one beat could move is due already
+--     cancel_*           running runs of this host whose cancel was asked for, with the child that has each
+-- Nothing here waits for a lock that a producer or a child may hold for long: a beat that hangs would lose the lease.
+-- Locks: hosts; then as promote, then as sort_catch_all.
+CREATE OR REPLACE FUNCTION orbit.beat(
+    p_host int, p_lease_seconds float8,
+    OUT alive boolean, OUT lease_seconds_left float8, OUT lanes int[], OUT lanes_with_work int[],
+    OUT next_due_seconds float8, OUT cancel_runs bigint[], OUT cancel_children int[]
+)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+DECLARE
+    c_batch     constant int := 1000;
+    v_now       timestamptz := clock_timestamp();
+    v_lease     interval := make_interval(secs => p_lease_seconds);
+    v_pipelines text[];
+    v_due       timestamptz;
+    v_more      boolean;
+BEGIN
+    UPDATE orbit.hosts h
+       SET lease = v_lease, lease_until = v_now + v_lease,
+           steady_since = CASE WHEN h.lease_until < v_now THEN v_now ELSE h.steady_since END
+     WHERE h.id = p_host AND h.ended_at IS NULL
+    RETURNING h.pipelines INTO v_pipelines;
+    alive := FOUND;
+    IF NOT alive THEN
+        RETURN;
+    END IF;
+
+    v_more := orbit.promote(c_batch) = c_batch;
+    v_more := orbit.sort_catch_all(p_host, c_batch) = c_batch OR v_more;
+
+    SELECT coalesce(array_agg(l.id ORDER BY l.priority DESC, l.id), '{}'),
+           coalesce(array_agg(l.id ORDER BY l.priority DESC, l.id) FILTER (WHERE work.found), '{}')
+      INTO lanes, lanes_with_work
+      FROM orbit.lanes l
+      LEFT JOIN LATERAL (
+           SELECT true AS found
+             FROM orbit.live v
+            WHERE v.lane = l.id AND v.state = 0
+            ORDER BY v.lane, v.seq
+            LIMIT 1
+           ) AS work ON true
+     WHERE l.pipeline = ANY (v_pipelines);
+
+    -- What is due but was not moved is held by somebody: waiting for it would be a busy loop.
+    v_now := clock_timestamp();
+    SELECT d.due_at INTO v_due FROM orbit.delayed d WHERE d.due_at > v_now ORDER BY d.due_at LIMIT 1;
+    next_due_seconds := CASE WHEN v_more THEN 0 ELSE extract(epoch FROM v_due - v_now) END;
+
+    -- Step by step: from the few requests to their runs, and never the other way round.
+    WITH placed AS MATERIALIZED (
+        SELECT asked.run_id, place.lane, place.seq
+          FROM orbit.cancel_requests asked
+         CROSS JOIN LATERAL orbit.run_place(asked.run_id) AS place
+    ), running AS MATERIALIZED (
+        SELECT placed.run_id, v.child
+          FROM placed
+          JOIN orbit.live v ON v.lane = placed.lane AND v.seq = placed.seq AND v.state = 1
+    )
+    SELECT coalesce(array_agg(running.run_id), '{}'), coalesce(array_agg(c.id), '{}') INTO cancel_runs, cancel_children
+      FROM running
+      JOIN orbit.children c ON c.id = running.child
+     WHERE c.host = p_host AND c.ended_at IS NULL;
+
+    SELECT extract(epoch FROM h.lease_until - clock_timestamp()) INTO lease_seconds_left FROM orbit.hosts h WHERE h.id = p_host;
+END
+$$;

@@ -1,0 +1,54 @@
+-- name: register
+-- A janitor starts.
+SELECT orbit.register_host(
+           %(boot_id)s::text, %(name)s::text, %(pid)s::int, %(version)s::text, %(lease_seconds)s::float8
+       ) AS host_id;
+
+-- name: register_pipelines
+-- A mold has told what it can run.
+SELECT id, queue, pipeline, priority
+  FROM orbit.register_pipelines(
+           %(host)s::int, %(names)s::text[], %(queues)s::text[], %(priorities)s::int[], %(signatures)s::jsonb[]
+       );
+
+-- name: lanes_of
+-- A child learns where to ask.
+SELECT id, queue, pipeline, priority
+  FROM orbit.lanes
+ WHERE pipeline = ANY (%(names)s::text[])
+ ORDER BY priority DESC, id;
+
+-- name: beat
+-- Every few seconds, and when a bell rings.
+SELECT alive, lease_seconds_left, lanes, lanes_with_work, next_due_seconds, cancel_runs, cancel_children
+  FROM orbit.beat(%(host)s::int, %(lease_seconds)s::float8);
+
+-- name: start_child
+-- A child has connected, for the first time or again.
+SELECT orbit.start_child(
+           %(host)s::int, %(slot)s::int, %(nonce)s::text, %(pid)s::int,
+           %(lanes)s::int[], %(seqs)s::bigint[], %(runs)s::bigint[], %(tokens)s::bigint[],
+           %(asked_token)s::bigint, %(asked_lanes)s::int[]
+       ) AS child_id;
+
+-- name: interrupt
+-- A child has died.
+SELECT run_id, state
+  FROM orbit.interrupt(
+           %(child)s::int, %(lanes)s::int[], %(seqs)s::bigint[], %(runs)s::bigint[], %(tokens)s::bigint[], %(begun)s::boolean[],
+           %(asked_token)s::bigint, %(asked_lanes)s::int[],
+           %(charge)s::text, %(cause)s::text, %(error)s::text, %(stack)s::text,
+           %(max_attempts)s::int, %(max_crashes)s::int, %(hold)s::boolean
+       );
+
+-- name: end_host
+-- A host stops, or its next incarnation finds what it left.
+SELECT orbit.end_host(id, %(cause)s::text) AS ended FROM orbit.hosts WHERE boot_id = %(boot_id)s::text;
+
+-- name: rescue
+-- With each beat.
+SELECT orbit.rescue(%(host)s::int) AS ended;
+
+-- name: reconcile
+-- After a host was ended, at a janitor's start, and once a minute.
+SELECT orbit.reconcile(%(max_crashes)s::int, %(hold)s::boolean, %(limit)s::int) AS taken;

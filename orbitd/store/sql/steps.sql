@@ -1,0 +1,29 @@
+-- name: load_steps
+-- A child begins an attempt: what earlier attempts have done already.
+SELECT key, output::text AS output FROM orbit.steps WHERE run_id = %(run)s::bigint;
+
+-- name: record_step
+-- A step has ended.
+SELECT orbit.record_step(
+           %(lane)s::int, %(seq)s::bigint, %(run)s::bigint, %(token)s::bigint, %(key)s::text, %(output)s::json, %(seconds)s::float8
+       )::text AS output;
+
+-- name: hold_run
+-- A pipeline opens a transaction of its own: until its end nobody can take the run back. No row: fenced.
+SELECT run_id
+  FROM orbit.live
+ WHERE lane = %(lane)s::int AND seq = %(seq)s::bigint AND run_id = %(run)s::bigint AND token = %(token)s::bigint AND state = 1
+   FOR KEY SHARE;
+
+-- name: record_progress
+-- A run says how far it has come.
+SELECT orbit.save_progress(
+           %(lane)s::int, %(seq)s::bigint, %(run)s::bigint, %(token)s::bigint, %(fraction)s::float8, %(note)s::text
+       ) AS saved;
+
+-- name: append_logs
+-- A run's log lines, a batch.
+SELECT orbit.append_logs(
+           %(lane)s::int, %(seq)s::bigint, %(run)s::bigint, %(token)s::bigint,
+           %(times)s::timestamptz[], %(levels)s::text[], %(messages)s::text[], %(max_bytes)s::int
+       ) AS kept;

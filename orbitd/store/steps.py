@@ -1,0 +1,60 @@
+"""What a run leaves behind while it runs: steps, progress, log lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+
+from orbitd.store import queries
+from orbitd.store.claims import fence_parameters
+from orbitd.store.faults import Fenced, own_errors
+from orbitd.store.outcomes import MAX_ERROR_BYTES, clean_text
+from orbitd.store.rows import Fence
+
+_SQL = queries.load("steps")
+
+MAX_LOG_BYTES = 1024 * 1024
+
+
+def load_steps(conn: psycopg.Connection[Any], run_id: int) -> dict[str, str]:
+    """The outputs (JSON text, exactly as recorded) of the steps that the run has done, by key."""
+    return dict(conn.execute(_SQL["load_steps"], {"run": run_id}).fetchall())
+
+
+def record_step(conn: psycopg.Connection[Any], fence: Fence, key: str, output_json_text: str, seconds: float) -> str:
+    """Record a step and return the recorded output: the first one wins. Raises Fenced.
+
+    Inside a transaction of the caller's the record commits with it, and until then nobody can take the run back.
+    """
+    parameters = fence_parameters(fence) | {"key": key, "output": output_json_text, "seconds": seconds}
+    with own_errors():
+        return str(conn.execute(_SQL["record_step"], parameters).fetchall()[0][0])
+
+
+def hold_run(conn: psycopg.Connection[Any], fence: Fence) -> None:
+    """Keep the run until the end of the caller's transaction: whoever would take it back waits. Raises Fenced."""
+    if conn.execute(_SQL["hold_run"], fence_parameters(fence)).fetchone() is None:
+        raise Fenced(f"run {fence.run_id} is no longer yours")
+
+
+def record_progress(conn: psycopg.Connection[Any], fence: Fence, fraction: float | None, note: str | None) -> bool:
+    """Say how far the run has come (0 … 1) and what it does; None leaves that as it was. False when it was fenced."""
+    note = None if note is None else clean_text(note, MAX_ERROR_BYTES)
+    parameters = fence_parameters(fence) | {"fraction": fraction, "note": note}
+    return bool(conn.execute(_SQL["record_progress"], parameters).fetchall()[0][0])
+
+
+def append_logs(
+    conn: psycopg.Connection[Any], fence: Fence, lines: Sequence[tuple[str, str, str]], max_bytes: int = MAX_LOG_BYTES
+) -> int | None:
+    """Append (ISO time, level, message) lines to the run's log; how many were kept below the limit. None when it was fenced."""
+    parameters = fence_parameters(fence) | {
+        "times": [at for at, _, _ in lines],
+        "levels": [clean_text(level, 20) for _, level, _ in lines],
+        "messages": [clean_text(message, MAX_ERROR_BYTES) for _, _, message in lines],
+        "max_bytes": max_bytes,
+    }
+    kept: int | None = conn.execute(_SQL["append_logs"], parameters).fetchall()[0][0]
+    return kept

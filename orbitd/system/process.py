@@ -1,0 +1,182 @@
+"""Processes: starting, watching by pidfd, killing whole sessions, and the bonds between parent and child."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pathlib
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orbitd.rules.exits import ExitStatus
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+MOLD_MARK = "ORBITD_MOLD"
+"""In the environment that a mold is exec'd with, and so of all that its children fork: it is ours."""
+CHILD_MARK = "ORBITD_CHILD"
+"""In the environment of every program that a child starts: the child's nonce."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)) != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno))
+
+
+def become_subreaper() -> None:
+    """Orphans among our descendants come to us and not to init. Raises OSError on kernels without it."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(parent_pid: int, signal_number: int = signal.SIGKILL) -> None:
+    """Ask the kernel for a signal at our parent's death; exit at once if it is dead already.
+
+    Call it when `parent_pid` is our parent, after every setuid (which clears it), from the main thread.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal_number)
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def wait_for_parent(parent_pid: int, seconds: float = 10.0) -> bool:
+    """Wait until re-parenting has made `parent_pid` our parent. False if that did not come about."""
+    deadline = time.monotonic() + seconds
+    while os.getppid() != parent_pid:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.0002)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A child of ours. The pidfd names this very process for as long as it is open, even when the pid is reused."""
+
+    pid: int
+    pidfd: int
+    start_ticks: int
+
+    @classmethod
+    def adopt(cls, pid: int) -> Process | None:
+        """Watch a process; None if it is gone or is not our child."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return None
+        facts = stat(pid)
+        if facts is None or facts.parent_pid != os.getpid():
+            os.close(pidfd)
+            return None
+        return cls(pid, pidfd, facts.start_ticks)
+
+    def send_signal(self, number: int) -> None:
+        """Signal it, if it still lives."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    def kill_session(self) -> None:
+        """SIGKILL it and what shares its process group. While it is not reaped its group cannot be anyone else's."""
+        self.send_signal(signal.SIGKILL)
+        kill_group(self.pid)
+
+    def close(self) -> None:
+        """Stop watching."""
+        os.close(self.pidfd)
+
+
+def kill_group(leader_pid: int) -> None:
+    """SIGKILL a process group. Only while its leader is not reaped: then the number is surely the leader's."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader_pid, signal.SIGKILL)
+
+
+def spawn(arguments: Sequence[str], *, keep_fds: Sequence[int], environment: Mapping[str, str]) -> Process:
+    """Exec a program in a session of its own, signals reset, with only the named descriptors (and 0, 1, 2).
+
+    Raises OSError.
+    """
+    pid = os.posix_spawn(
+        arguments[0],
+        list(arguments),
+        environment,
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep_fds],
+        setsid=True,
+        setsigmask=[],
+        setsigdef=sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}),
+    )
+    process = Process.adopt(pid)
+    if process is None:  # our own child, not reaped by anyone: it cannot be gone
+        raise ChildProcessError(f"process {pid} was reaped by somebody else")
+    return process
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A child that has ended and waits to be reaped."""
+
+    pid: int
+    status: ExitStatus
+
+
+def peek_ended() -> Ended | None:
+    """One of our children that has ended, left as it is: until `reap` its pid is not given to anyone else."""
+    try:
+        info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    if info is None:
+        return None
+    if info.si_code == os.CLD_EXITED:
+        return Ended(info.si_pid, ExitStatus(code=info.si_status))
+    return Ended(info.si_pid, ExitStatus(signal=info.si_status))
+
+
+def reap(pid: int) -> None:
+    """Collect a child that has ended."""
+    os.waitpid(pid, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What /proc says of a process. Ticks count from the kernel's boot."""
+
+    state: str
+    parent_pid: int
+    session: int
+    start_ticks: int
+
+
+def stat(pid: int) -> Stat | None:
+    """Facts of a process; None when it is gone."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text.rsplit(")", 1)[1].split()
+    return Stat(fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
+
+
+def own_children() -> list[int]:
+    """The pids of our direct children."""
+    text = pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return [int(pid) for pid in text.split()]
+
+
+def environment_of(pid: int) -> bytes:
+    """The environment that a process was exec'd with; empty when it is gone or not ours to read."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def kernel_boot_id() -> str:
+    """Changes with each boot of the kernel."""
+    return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()

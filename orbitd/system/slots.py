@@ -1,0 +1,233 @@
+"""The memory that the arbiter shares with its children: one memfd, one record a slot, one writer a field.
+
+    header        4096 bytes   host and lease (the janitor writes), pause (the arbiter writes)
+    records       max_slots × 256 bytes
+    claims pages  max_slots × 4096 bytes
+
+Every word is an aligned 8-byte integer, stored at once. The claims page is the child's will: it writes what it is about to
+ask for *before* it asks, so that a claim that commits after its death is found. Beside the memory each slot has a *bell*
+(an eventfd that wakes an idle child) and a *stack file* (a memfd that faulthandler writes a crash into).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orbitd.rules.states import Activity
+
+MAX_SLOTS = 64
+MAX_LANES = 128
+MAX_HELD = 64
+
+_WORD = 8
+_HEADER_BYTES, _RECORD_BYTES, _PAGE_BYTES = 4096, 256, 4096
+_NAME_AT, _NAME_BYTES = 16 * _WORD, 120
+_HELD_AT, _HELD_WORDS = 2 + MAX_LANES + 1, 5
+_MOST_STACK_BYTES = 32 * 1024
+
+
+class _Word:
+    """An 8-byte integer in shared memory, as an attribute."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __get__(self, owner: _Words, _type: type[_Words] | None = None) -> int:
+        return owner.words[self._index]
+
+    def __set__(self, owner: _Words, value: int) -> None:
+        owner.words[self._index] = value
+
+
+class _Seconds(_Word):
+    """A time or duration in seconds, kept as nanoseconds."""
+
+    def __get__(self, owner: _Words, _type: type[_Words] | None = None) -> float:  # type: ignore[override]
+        return owner.words[self._index] / 1e9
+
+    def __set__(self, owner: _Words, value: float) -> None:
+        owner.words[self._index] = int(value * 1e9)
+
+
+class _Words:
+    def __init__(self, view: memoryview) -> None:
+        self.bytes = view
+        self.words = view.cast("q")
+
+
+class Header(_Words):
+    """What all processes of this host know."""
+
+    host_id = _Word(0)
+    lease_until = _Seconds(1)
+    beat_at = _Seconds(2)
+    janitor_tick_at = _Seconds(3)
+    lanes_version = _Word(4)
+    is_paused = _Word(5)
+
+
+class Record(_Words):
+    """What one child tells about itself. Times are CLOCK_BOOTTIME; 0 means none."""
+
+    activity = _Word(0)
+    tick_at = _Seconds(1)
+    run_id = _Word(2)
+    run_started_at = _Seconds(3)
+    run_deadline = _Seconds(4)
+    runs = _Word(5)
+    failed = _Word(6)
+    child_id = _Word(7)
+    since = _Seconds(8)
+
+    @property
+    def pipeline(self) -> str:
+        """The name of the pipeline in hand, cut to what fits."""
+        return bytes(self.bytes[_NAME_AT : _NAME_AT + _NAME_BYTES]).split(b"\0", 1)[0].decode(errors="replace")
+
+    @pipeline.setter
+    def pipeline(self, name: str) -> None:
+        self.bytes[_NAME_AT : _NAME_AT + _NAME_BYTES] = name.encode()[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0")
+
+    def read_activity(self) -> Activity:
+        """What the child does now."""
+        return Activity(self.activity)
+
+    def set_activity(self, activity: Activity, at: float) -> None:
+        """Say what the child does from `at` on."""
+        if self.activity != activity:
+            self.since = at
+        self.activity = activity
+
+    def clear(self) -> None:
+        """Forget the child that was here."""
+        self.words[:] = memoryview(bytes(_RECORD_BYTES)).cast("q")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A run that the child holds. `begun` once user code was entered."""
+
+    lane: int
+    seq: int
+    run_id: int
+    token: int
+    begun: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """A copy of a claims page: what its child held, and what it may have been given without knowing."""
+
+    held: tuple[Held, ...]
+    asked_token: int
+    asked_lanes: tuple[int, ...]
+
+
+class ClaimsPage(_Words):
+    """What the child holds and asks: token asked, number of lanes, the lanes, number held, then five words for each held run."""
+
+    def ask(self, token: int, lanes: Sequence[int]) -> None:
+        """Before a claim is sent: under this token, of these lanes. More than MAX_LANES are not written: none means all."""
+        lanes = lanes if len(lanes) <= MAX_LANES else ()
+        self.words[0] = 0
+        self.words[1] = len(lanes)
+        for index, lane in enumerate(lanes):
+            self.words[2 + index] = lane
+        self.words[0] = token
+
+    def settle(self) -> None:
+        """The claim was answered, or is known to have failed."""
+        self.words[0] = 0
+
+    def hold(self, lane: int, seq: int, run_id: int, token: int) -> None:
+        """The answer has brought this run; its user code has not begun."""
+        self._write(0, (lane, seq, run_id, token, 0))
+        self.words[_HELD_AT - 1] = 1
+
+    def begin(self) -> None:
+        """User code is entered: from now on a death is charged to the run."""
+        self.words[_HELD_AT + _HELD_WORDS - 1] = 1
+
+    def let_go(self) -> None:
+        """The outcome is committed."""
+        self.words[_HELD_AT - 1] = 0
+
+    def read(self) -> Will:
+        """A copy, for whoever takes the runs back."""
+        count = min(self.words[_HELD_AT - 1], MAX_HELD)
+        lanes = self.words[2 : 2 + min(self.words[1], MAX_LANES)]
+        return Will(tuple(self._read(index) for index in range(count)), self.words[0], tuple(lanes) if self.words[0] else ())
+
+    def clear(self) -> None:
+        """Forget the child that was here."""
+        self.words[0] = self.words[1] = self.words[_HELD_AT - 1] = 0
+
+    def _write(self, index: int, fields: tuple[int, ...]) -> None:
+        at = _HELD_AT + index * _HELD_WORDS
+        for offset, value in enumerate(fields):
+            self.words[at + offset] = value
+
+    def _read(self, index: int) -> Held:
+        at = _HELD_AT + index * _HELD_WORDS
+        lane, seq, run_id, token, begun = self.words[at : at + _HELD_WORDS]
+        return Held(lane, seq, run_id, token, bool(begun))
+
+
+class SharedSlots:
+    """The shared memory and the descriptors beside it, as one process sees them."""
+
+    def __init__(self, fd: int, bells: Sequence[int], stacks: Sequence[int]) -> None:
+        self.fd, self.bells, self.stacks = fd, list(bells), list(stacks)
+        for each in self.fds:
+            os.set_inheritable(each, False)  # we pass them on by name; no program that user code starts gets them
+        self._map = memoryview(mmap.mmap(fd, _size(MAX_SLOTS)))
+        self.header = Header(self._map[:_HEADER_BYTES])
+        self.records = [Record(self._part(_HEADER_BYTES, _RECORD_BYTES, index)) for index in range(MAX_SLOTS)]
+        pages_at = _HEADER_BYTES + MAX_SLOTS * _RECORD_BYTES
+        self.claims = [ClaimsPage(self._part(pages_at, _PAGE_BYTES, index)) for index in range(MAX_SLOTS)]
+
+    @classmethod
+    def create(cls) -> SharedSlots:
+        """New and empty; the arbiter's."""
+        fd = os.memfd_create("orbitd-slots")
+        os.ftruncate(fd, _size(MAX_SLOTS))
+        bells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(MAX_SLOTS)]
+        stacks = [os.memfd_create(f"orbitd-stack-{index}") for index in range(MAX_SLOTS)]
+        return cls(fd, bells, stacks)
+
+    @property
+    def fds(self) -> list[int]:
+        """All descriptors, to be kept over an exec."""
+        return [self.fd, *self.bells, *self.stacks]
+
+    def ring(self, slot: int) -> None:
+        """Wake the slot's child if it is idle. A bell that rings already stays as it is."""
+        os.eventfd_write(self.bells[slot], 1)
+
+    def clear(self, slot: int) -> None:
+        """Make a slot ready for its next child."""
+        self.records[slot].clear()
+        self.claims[slot].clear()
+        os.ftruncate(self.stacks[slot], 0)
+        os.lseek(self.stacks[slot], 0, os.SEEK_SET)
+
+    def stack_text(self, slot: int) -> str:
+        """What faulthandler wrote when the slot's child crashed; empty if nothing."""
+        return os.pread(self.stacks[slot], _MOST_STACK_BYTES, 0).decode("ascii", "backslashreplace")
+
+    def keep_only(self, slot: int) -> None:
+        """In a child: close the descriptors of all other slots."""
+        for index in range(MAX_SLOTS):
+            if index != slot:
+                os.close(self.bells[index])
+                os.close(self.stacks[index])
+
+    def _part(self, at: int, size: int, index: int) -> memoryview:
+        return self._map[at + index * size : at + (index + 1) * size]
+
+
+def _size(max_slots: int) -> int:
+    return _HEADER_BYTES + max_slots * (_RECORD_BYTES + _PAGE_BYTES)

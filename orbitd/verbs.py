@@ -1,0 +1,203 @@
+"""What `orbitctl` may ask of the arbiter: one function a command, named like its row in `control.commands`.
+
+They read the arbiter, or edit its desired state and return; what takes time is awaited by a check that the server repeats
+after each turn of the loop. None of them waits.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from orbitd import __version__
+from orbitd.arbiter import Arbiter
+from orbitd.control import views
+from orbitd.control.commands import scaled
+from orbitd.control.server import Pending
+from orbitd.control.wire import Answer, Request
+from orbitd.errors import ConfigError, Conflict, ExitCode, OrbitError
+from orbitd.rules.roster import Slot
+from orbitd.rules.states import DaemonState, SlotState, StopLevel
+from orbitd.system import clock
+from orbitd.system.memory import own_bytes
+
+Reply = Answer | Pending
+
+_STOPPING = {
+    StopLevel.DRAIN: "the runs in hand are finished first",
+    StopLevel.INTERRUPT: "the runs in hand are interrupted, and resume later",
+    StopLevel.KILL: "the children are killed",
+}
+
+
+class Verbs:
+    """Answers requests about one arbiter."""
+
+    def __init__(self, arbiter: Arbiter, config: str | None) -> None:
+        self._arbiter, self._config = arbiter, config
+        self._answers: Mapping[str, Callable[[Mapping[str, Any]], Reply]] = {
+            "status": lambda _: Answer(self._status()),
+            "list": lambda _: Answer(views.listing(self._status())),
+            "ping": lambda _: Answer(views.pong()),
+            "version": lambda _: Answer(views.version(__version__, os.getpid())),
+            "scale": self._scale,
+            "reload": self._reload,
+            "stop": self._stop,
+            "pause": lambda _: self._pause(is_paused=True),
+            "unpause": lambda _: self._pause(is_paused=False),
+        }
+
+    def answer(self, request: Request) -> Reply:
+        """The answer to a checked request."""
+        return self._answers[request.command.name](request.args)
+
+    # --- changes ---
+
+    def _scale(self, args: Mapping[str, Any]) -> Reply:
+        before = self._arbiter.desired.count
+        self._arbiter.scale(scaled(args["amount"], before))
+        count = self._arbiter.desired.count
+        done = views.done("scale", f"{count} children are wanted, {before} were", changed=count != before, children=count)
+
+        def check(_now: float) -> Answer | None:
+            roster = self._arbiter.roster
+            there = roster.ready() if self._arbiter.database.is_up else roster.able()
+            return Answer(done) if len(there) == len(roster.serving()) == self._arbiter.desired.count else None
+
+        return Pending(check) if args["wait"] else Answer(done)
+
+    def _reload(self, args: Mapping[str, Any]) -> Reply:
+        if self._arbiter.desired.stop_level:
+            raise Conflict("the daemon is stopping, and will not reload", "start it again")
+        self._arbiter.start_reload()
+        generation = self._arbiter.reload.generation
+
+        def check(_now: float) -> Answer | None:
+            reload = self._arbiter.reload
+            if reload.generation != generation:
+                return Answer(error=OrbitError(f"the reload to generation {generation} was overtaken by another", "see: orbitctl status"))
+            if reload.ok is None:
+                return None
+            if reload.ok:
+                return Answer(views.done("reload", f"generation {generation} serves", generation=generation))
+            return Answer(error=_reload_error(reload.error or "", reload.exit_code, self._arbiter.roster.generation))
+
+        if args["wait"] or self._arbiter.reload.ok is False:
+            return Pending(check)
+        return Answer(views.done("reload", f"generation {generation} is being staged", generation=generation))
+
+    def _stop(self, args: Mapping[str, Any]) -> Reply:
+        before = self._arbiter.desired.stop_level
+        level = StopLevel.INTERRUPT if args["now"] else StopLevel(min(before + 1, StopLevel.KILL))
+        self._arbiter.stop(level)
+        level = self._arbiter.desired.stop_level
+        return Answer(views.done("stop", f"stopping: {_STOPPING[level]}", changed=level != before))
+
+    def _pause(self, *, is_paused: bool) -> Reply:
+        was_paused = self._arbiter.desired.is_paused
+        self._arbiter.pause(is_paused=is_paused)
+        name = "pause" if is_paused else "unpause"
+        message = "no more runs are started; those in hand go on" if is_paused else "runs are started"
+        return Answer(views.done(name, message, changed=was_paused != is_paused))
+
+    # --- reads ---
+
+    def _status(self) -> dict[str, Any]:
+        arbiter, now = self._arbiter, clock.now()
+        slots = [slot for slot in arbiter.roster.slots if slot.child or slot.history.is_waiting(now)]
+        return views.status(
+            state=self._state(now),
+            pid=os.getpid(),
+            version=__version__,
+            generation=arbiter.roster.generation,
+            config=self._config,
+            target=arbiter.desired.count,
+            slots=[self._slot(slot, now) for slot in slots],
+            problems=self._problems(now),
+            last_reload=self._last_reload(),
+            age_seconds=0.0,
+            processes=self._processes(),
+        )
+
+    def _state(self, now: float) -> DaemonState:
+        arbiter, roster = self._arbiter, self._arbiter.roster
+        states = [
+            (DaemonState.STOPPING, arbiter.desired.stop_level > StopLevel.DRAIN),
+            (DaemonState.DRAINING, arbiter.desired.stop_level == StopLevel.DRAIN),
+            (DaemonState.STARTING, roster.generation == 0 or (arbiter.reload.ok is None and arbiter.reload.generation == 1)),
+            (DaemonState.WAITING_DATABASE, not arbiter.database.is_up),
+            (DaemonState.DEGRADED, any(roster.slot_state(slot, now) is SlotState.HELD for slot in roster.slots)),
+            (DaemonState.RELOADING, arbiter.reload.ok is None),
+            (DaemonState.PAUSED, arbiter.desired.is_paused),
+        ]
+        return next((state for state, applies in states if applies), DaemonState.RUNNING)
+
+    def _problems(self, now: float) -> list[dict[str, str | None]]:
+        arbiter, found = self._arbiter, []
+        if not arbiter.database.is_up and arbiter.roster.generation:
+            found.append(_problem("database_down", f"the database does not answer: {arbiter.database.why}", "orbitctl status --watch"))
+        if arbiter.reload.ok is False:
+            last_line = "".join((arbiter.reload.error or "").strip().splitlines()[-1:])
+            message = f"the last reload failed, generation {arbiter.roster.generation} goes on: {last_line}"
+            found.append(_problem("reload_failed", message, "orbitctl reload --wait"))
+        if arbiter.roster.generation and arbiter.roster.mold_history.is_waiting(now):
+            message = "the code can no longer be imported as it was: children that die are not replaced"
+            found.append(_problem("mold_failed", message, "orbitctl reload --wait"))
+        for slot in arbiter.roster.slots:
+            if arbiter.roster.slot_state(slot, now) is SlotState.HELD:
+                deaths = len(slot.history.deaths)
+                message = f"slot {slot.index} is held: its child died {deaths} times, last of {slot.last_exit}"
+                found.append(_problem("crash_loop", message, "orbitctl reload"))
+        return found
+
+    def _last_reload(self) -> dict[str, Any] | None:
+        reload = self._arbiter.reload
+        if reload.generation == 1:
+            return None
+        return {"ok": reload.ok, "generation": reload.generation, "at": _wall(reload.at), "error": reload.error}
+
+    def _processes(self) -> list[dict[str, Any]]:
+        roster = self._arbiter.roster
+        janitor_state = "running" if self._arbiter.database.is_up else "waiting"
+        found: list[dict[str, Any]] = [{"role": "arbiter", "pid": os.getpid(), "state": "running", "generation": None}]
+        for mold in roster.molds.values():
+            state = "ready" if mold.is_ready else "importing"
+            found.append({"role": "mold", "pid": mold.pid, "state": state, "generation": mold.generation})
+        if roster.janitor.pid is not None:
+            found.append({"role": "janitor", "pid": roster.janitor.pid, "state": janitor_state, "generation": None})
+        return found
+
+    def _slot(self, slot: Slot, now: float) -> dict[str, Any]:
+        child, record = slot.child, self._arbiter.fleet.slots.records[slot.index]
+        has_run = child is not None and record.run_id != 0
+        return {
+            "slot": slot.index,
+            "pid": child.pid if child else None,
+            "state": self._arbiter.roster.slot_state(slot, now),
+            "generation": child.generation if child else None,
+            "run": str(record.run_id) if has_run else None,
+            "pipeline": record.pipeline if has_run else None,
+            "since": _wall(time.time() - (now - record.since)) if record.since else None,
+            "rss_bytes": child.rss_bytes if child else None,
+            "own_bytes": own_bytes(child.pid) if child and child.pid else None,
+            "runs": record.runs,
+            "failed": record.failed,
+            "restarts": slot.restarts,
+            "last_exit": slot.last_exit,
+        }
+
+
+def _reload_error(error: str, exit_code: ExitCode, generation: int) -> OrbitError:
+    kind = ConfigError if exit_code is ExitCode.CONFIG else OrbitError
+    return kind(f"the reload failed, generation {generation} goes on: {error}", "mend it, then: orbitctl reload --wait")
+
+
+def _problem(code: str, message: str, command: str) -> dict[str, str | None]:
+    return {"code": code, "message": message, "command": command}
+
+
+def _wall(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,119 @@
+"""The file, the socket and the state directory are where every caller looks for them, and never where a stranger was first."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orbitd.config import find_file, find_socket, load, places, socket_path, state_dir
+from orbitd.config.cpus import usable_cpus
+from orbitd.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "_SYSTEM_FILE", tmp_path / "etc.toml")
+    monkeypatch.setattr(places, "_SYSTEM_RUNTIME_DIRECTORY", tmp_path / "run/orbitd")
+
+
+@pytest.fixture
+def ordinary_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+
+def development_file() -> Path:
+    path = Path(".orbitd/orbitd.toml").absolute()
+    path.parent.mkdir()
+    path.touch()
+    return path
+
+
+def test_the_variable_names_the_file_even_if_it_is_not_there() -> None:
+    assert find_file({"ORBITD_CONFIG": "/no/such"}) == Path("/no/such")
+    assert find_file({"ORBITD_CONFIG": ""}) is None
+
+
+def test_the_file_of_development_goes_before_the_system_s(tmp_path: Path) -> None:
+    (tmp_path / "etc.toml").touch()
+    assert find_file({}) == tmp_path / "etc.toml"
+    assert find_file({}) != development_file()
+    assert find_file({}) == tmp_path / ".orbitd/orbitd.toml"
+
+
+def test_a_stranger_s_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    development_file()
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert find_file({}) is None
+
+
+def test_root_has_the_system_s_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    settings = load(None, environ={})
+    assert socket_path(settings, {"XDG_RUNTIME_DIR": "/x"}) == tmp_path / "run/orbitd/orbitd.sock"
+    assert state_dir(settings, {}) == tmp_path / "run/orbitd"
+
+
+def test_systemd_names_the_directories() -> None:
+    environ = {"RUNTIME_DIRECTORY": "/run/one:/run/two", "STATE_DIRECTORY": "/var/lib/one"}
+    settings = load(None, environ=environ)
+    assert socket_path(settings, environ) == Path("/run/one/orbitd.sock")
+    assert state_dir(settings, environ) == Path("/var/lib/one")
+
+
+@pytest.mark.usefixtures("ordinary_user")
+def test_an_ordinary_user_has_private_directories() -> None:
+    settings = load(None, environ={})
+    assert socket_path(settings, {"XDG_RUNTIME_DIR": "/run/user/1", "HOME": "/h"}) == Path("/run/user/1/orbitd/orbitd.sock")
+    assert socket_path(settings, {"HOME": "/h"}) == Path("/h/.local/state/orbitd/orbitd.sock")
+    assert socket_path(settings, {"HOME": "/h", "STATE_DIRECTORY": "/s"}) == Path("/s/orbitd.sock")
+    with pytest.raises(ConfigError, match="no private place"):
+        socket_path(settings, {})
+
+
+def test_what_is_written_counts_before_everything() -> None:
+    settings = load(None, overrides=["control.socket=/a/b.sock", "instance.state_dir=/s"], environ={})
+    assert socket_path(settings, {"RUNTIME_DIRECTORY": "/r"}) == Path("/a/b.sock")
+    assert state_dir(settings, {"STATE_DIRECTORY": "/t"}) == Path("/s")
+
+
+def test_the_socket_is_found_in_a_file_with_other_faults(tmp_path: Path) -> None:
+    path = tmp_path / "orbitd.toml"
+    path.write_text('[control]\nsocket = "/a/b.sock"\n[poll]\ninterval = 5\n')
+    assert find_socket(path, {}) == Path("/a/b.sock")
+
+
+class TestCpus:
+    def membership(self, tmp_path: Path, text: str) -> Path:
+        path = tmp_path / "cgroup"
+        path.write_text(text)
+        return path
+
+    def limit(self, tmp_path: Path, name: str, text: str) -> None:
+        path = tmp_path / "fs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    @pytest.fixture(autouse=True)
+    def eight_cpus(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+    def test_without_control_groups_the_affinity_counts(self, tmp_path: Path) -> None:
+        assert usable_cpus(tmp_path / "absent", tmp_path) == 8
+
+    def test_version_two_is_cut_by_any_group_above(self, tmp_path: Path) -> None:
+        self.limit(tmp_path, "a/cpu.max", "250000 100000\n")
+        self.limit(tmp_path, "a/b/cpu.max", "max 100000\n")
+        assert usable_cpus(self.membership(tmp_path, "0::/a/b\n"), tmp_path / "fs") == 3
+
+    def test_version_one_has_its_own_files(self, tmp_path: Path) -> None:
+        self.limit(tmp_path, "cpu/a/cpu.cfs_quota_us", "50000\n")
+        self.limit(tmp_path, "cpu/a/cpu.cfs_period_us", "100000\n")
+        self.limit(tmp_path, "cpu/cpu.cfs_quota_us", "-1\n")
+        self.limit(tmp_path, "cpu/cpu.cfs_period_us", "100000\n")
+        assert usable_cpus(self.membership(tmp_path, "4:memory:/m\n3:cpu,cpuacct:/a\n"), tmp_path / "fs") == 1
+
+    def test_this_machine_has_at_least_one(self) -> None:
+        assert usable_cpus() >= 1

@@ -1,0 +1,52 @@
+"""Fixtures for every layer; a test that asks for none of them pays for none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from orbitd.store.connection import Connection, connect
+from orbitd.system.postgres import Cluster
+from tests.support.postgres import Databases, throwaway_cluster
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The PostgreSQL that all tests share: never stop or kill it."""
+    with throwaway_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL for this test alone, to be stopped, crashed and killed."""
+    with throwaway_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def databases(cluster: Cluster) -> Databases:
+    """The maker of databases on the shared cluster."""
+    return Databases(cluster)
+
+
+@pytest.fixture
+def dsn(databases: Databases) -> Iterator[str]:
+    """The DSN of a migrated database for this test alone."""
+    with databases.copy_of(databases.migrated) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def empty_dsn(databases: Databases) -> Iterator[str]:
+    """The DSN of a database for this test alone, with nothing in it."""
+    with databases.copy_of("template0") as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def conn(dsn: str) -> Iterator[Connection]:
+    """The store's connection to a migrated database for this test alone."""
+    with connect(dsn, connect_timeout_seconds=5, call_timeout_seconds=10, application_name="test") as connection:
+        yield connection

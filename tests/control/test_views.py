@@ -1,0 +1,54 @@
+"""The documents have the fields that scripts rely on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orbitd.control import views
+from orbitd.rules.states import DaemonState, SlotState
+
+
+def slot(number: int, state: SlotState) -> dict[str, Any]:
+    return dict.fromkeys(views.SLOT_FIELDS) | {"slot": number, "state": state}
+
+
+def status(slots: list[dict[str, Any]]) -> dict[str, Any]:
+    return views.status(
+        state=DaemonState.RUNNING,
+        pid=812,
+        version="1",
+        generation=7,
+        config=None,
+        target=4,
+        slots=slots,
+        problems=[{"code": "c", "message": "m", "command": "orbitctl list", "inner": object()}],
+        last_reload=None,
+        age_seconds=0.0,
+        processes=[{"role": "mold", "pid": 1, "state": "ready", "generation": 7}],
+    )
+
+
+def test_the_children_are_counted_by_the_states_of_their_slots() -> None:
+    document = status([slot(number, state) for number, state in enumerate([*SlotState, SlotState.BUSY])])
+    assert document["children"] == {"target": 4, "ready": 3, "busy": 2, "draining": 1, "starting": 1, "backoff": 2}
+
+
+def test_the_fields_of_a_status_are_those_of_the_interface() -> None:
+    document = status([slot(0, SlotState.IDLE)])
+    assert list(document) == [
+        *("schema", "state", "pid", "version", "generation", "config"),
+        *("children", "problems", "last_reload", "age_seconds", "processes", "slots"),
+    ]
+    assert document["problems"] == [{"code": "c", "message": "m", "command": "orbitctl list"}]
+    assert list(document["slots"][0]) == list(views.SLOT_FIELDS)
+
+
+def test_a_slot_without_a_field_is_a_fault_of_the_caller() -> None:
+    with pytest.raises(KeyError):
+        status([{"slot": 0, "state": "idle"}])
+
+
+def test_a_listing_is_the_slots_alone() -> None:
+    assert views.listing(status([])) == {"schema": "orbit.list/1", "generation": 7, "age_seconds": 0.0, "slots": []}

@@ -1,0 +1,37 @@
+"""Daemons for tests: each in a folder of its own, destroyed at the test's end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.daemon import Daemon
+
+Begin = Callable[..., Daemon]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: a socket's name has at most 107 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="orbitd-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def begin(folder: Path, dsn: str) -> Iterator[Begin]:
+    """Make (and start) a daemon: `begin(PIPELINES, **options)`."""
+    daemons: list[Daemon] = []
+
+    def begin(pipelines: str, *, start: bool = True, **options: object) -> Daemon:
+        daemon = Daemon(folder / f"d{len(daemons)}", dsn, pipelines, **options)
+        daemons.append(daemon)
+        return daemon.start() if start else daemon
+
+    yield begin
+    for daemon in daemons:
+        daemon.destroy()

@@ -1,0 +1,425 @@
+"""Supervision by histories: what happens, and what is decided. No process, a made-up clock."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings, strategies as st
+
+from orbitd.rules import actions, events
+from orbitd.rules.exits import ExitStatus
+from orbitd.rules.limits import Backoff, Limits
+from orbitd.rules.roster import Roster
+from orbitd.rules.states import Activity, Phase, Reason, SlotState, StopLevel
+from orbitd.rules.supervise import Desired, decide, is_finished, next_deadline
+
+KILLED = ExitStatus(signal=signal.SIGKILL)
+
+
+@dataclass
+class Fleet:
+    """A simulated fleet: each action has its usual consequence, at once or when the test says so."""
+
+    count: int = 2
+    limits: Limits = field(default_factory=lambda: Limits(backoff=Backoff(), janitor_backoff=Backoff(), boots_at_once=64))
+    now: float = 1000.0
+    pid: int = 100
+
+    def __post_init__(self) -> None:
+        self.roster = Roster.of(16, self.limits)
+        self.desired = Desired(self.count)
+        self.log: list[actions.Action] = []
+
+    def turn(self) -> list[actions.Action]:
+        """Decide once, and note what each action does at once."""
+        done = []
+        for action in decide(self.roster, self.desired, self.limits, self.now):
+            done.append(action)
+            self._perform(action)
+        self.log += done
+        return done
+
+    def settle(self) -> None:
+        """Turn until nothing more is decided; molds become ready and children boot."""
+        for _ in range(100):
+            self.roster.note(events.JanitorTicked(self.now))
+            acted = self.turn()
+            for mold in list(self.roster.molds.values()):
+                if mold.is_leaving:
+                    self.roster.note(events.MoldExited(mold.generation, KILLED, self.now, 0.5))
+                elif not mold.is_ready:
+                    self.roster.note(events.MoldReady(mold.generation))
+                    acted.append(actions.KillMold(0))
+            for child in list(self.roster.children()):
+                if child.phase is Phase.STARTING:
+                    self.boot(child.slot)
+                    acted.append(actions.Kill(0, Reason.STOPPING))
+            if not acted:
+                return
+        raise AssertionError(f"never settled: {self.log[-10:]}")
+
+    def up(self) -> Fleet:
+        """A fleet that has come up."""
+        self.settle()
+        self.log.clear()
+        return self
+
+    def die(self, slot: int, status: ExitStatus = KILLED, draw: float = 0.999) -> None:
+        self.roster.note(events.ChildExited(slot, status, self.now, draw))
+
+    def seen(self, slot: int, activity: Activity = Activity.IDLE, *, deadline: float = 0.0, rss_bytes: int | None = None) -> None:
+        self.roster.note(events.ChildSeen(slot, activity, deadline))
+        if rss_bytes is not None:
+            self.roster.note(events.MemorySeen(slot, rss_bytes))
+
+    def boot(self, slot: int, activity: Activity = Activity.IDLE) -> None:
+        self.roster.note(events.ChildBooted(slot, self.now))
+        self.seen(slot, activity)
+
+    def phases(self) -> dict[int, Phase]:
+        return {child.slot: child.phase for child in self.roster.children()}
+
+    def _perform(self, action: actions.Action) -> None:
+        self.pid += 1
+        match action:
+            case actions.SpawnMold(generation):
+                self.roster.note(events.MoldSpawned(generation, self.pid, self.now))
+            case actions.KillMold(generation):
+                self.roster.note(events.MoldKilled(generation))
+            case actions.SpawnJanitor():
+                self.roster.note(events.JanitorSpawned(self.pid, self.now))
+            case actions.DismissJanitor() | actions.KillJanitor():
+                self.roster.note(events.JanitorDismissed(self.now))
+            case actions.Spawn(slot, generation):
+                self.roster.note(events.ChildAsked(slot, generation, f"n{self.pid}", self.now))
+                self.roster.note(events.ChildSaidHello(slot, self.pid))
+            case actions.Drain(slot, reason, until):
+                self.roster.note(events.DrainSent(slot, reason, until))
+            case actions.Interrupt(slot, reason, until):
+                self.roster.note(events.InterruptSent(slot, reason, until))
+            case actions.Kill(slot, reason):
+                self.roster.note(events.KillSent(slot, reason))
+
+
+def test_the_first_turn_starts_a_mold_and_the_janitor_and_no_child() -> None:
+    assert Fleet().turn() == [actions.SpawnMold(1), actions.SpawnJanitor()]
+
+
+def test_children_come_when_the_mold_is_ready() -> None:
+    fleet = Fleet(count=3)
+    fleet.turn()
+    fleet.roster.note(events.MoldReady(1))
+    assert fleet.turn() == [actions.Spawn(slot, 1) for slot in range(3)]
+
+
+def test_no_more_boots_at_once_than_allowed() -> None:
+    limits = Limits(backoff=Backoff(), janitor_backoff=Backoff(), boots_at_once=2)
+    fleet = Fleet(count=5, limits=limits)
+    fleet.turn()
+    fleet.roster.note(events.MoldReady(1))
+    assert fleet.turn() == [actions.Spawn(0, 1), actions.Spawn(1, 1)]
+    assert fleet.turn() == []
+    fleet.boot(0)
+    assert fleet.turn() == [actions.Spawn(2, 1)]
+
+
+def test_a_fleet_that_is_as_desired_is_left_alone() -> None:
+    assert Fleet().up().turn() == []
+
+
+def test_the_first_early_death_is_forgiven_at_once() -> None:
+    fleet = Fleet().up()
+    fleet.die(1)
+    assert fleet.turn() == [actions.Spawn(1, 1)]
+
+
+def test_the_second_early_death_waits_and_no_other_slot_is_filled_for_it() -> None:
+    fleet = Fleet().up()
+    fleet.die(1)
+    fleet.settle()
+    fleet.die(1)
+    assert fleet.turn() == []
+    assert fleet.roster.slot_state(fleet.roster.slots[1], fleet.now) is SlotState.BACKOFF
+    fleet.now = next_deadline(fleet.roster, fleet.desired, fleet.limits, fleet.now)
+    assert fleet.turn() == [actions.Spawn(1, 1)]
+
+
+def test_a_child_that_lived_long_enough_ends_the_streak() -> None:
+    fleet = Fleet().up()
+    for _ in range(5):
+        fleet.now += 11
+        fleet.die(0)
+        fleet.roster.note(events.JanitorTicked(fleet.now))
+        assert fleet.turn() == [actions.Spawn(0, 1)]
+        fleet.settle()
+
+
+def test_a_child_that_dies_each_eleven_seconds_is_held_in_the_end() -> None:
+    fleet = Fleet().up()
+    for _ in range(fleet.limits.backoff.max_restarts + 1):
+        fleet.now += 11
+        fleet.die(0)
+        fleet.settle()
+    assert fleet.roster.slot_state(fleet.roster.slots[0], fleet.now) is SlotState.HELD
+    fleet.roster.note(events.Forgiven())
+    assert fleet.turn() == [actions.Spawn(0, 1)]
+
+
+def test_scaling_down_drains_the_idle_before_the_busy_and_the_highest_slot_first() -> None:
+    fleet = Fleet(count=4).up()
+    fleet.seen(3, Activity.BUSY)
+    fleet.desired.count = 2
+    assert fleet.turn() == [actions.Drain(2, Reason.SURPLUS), actions.Drain(1, Reason.SURPLUS)]
+
+
+def test_scaling_down_spares_a_drained_child_a_second_order() -> None:
+    fleet = Fleet(count=2).up()
+    fleet.desired.count = 1
+    assert len(fleet.turn()) == 1
+    assert fleet.turn() == []
+
+
+def test_a_reload_replaces_new_before_old_and_never_falls_below_the_target() -> None:
+    fleet = Fleet(count=3).up()
+    fleet.desired.generation = 2
+    lowest = 3
+    for _ in range(50):
+        fleet.turn()
+        lowest = min(lowest, len(fleet.roster.able()))
+        if (mold := fleet.roster.molds.get(2)) and not mold.is_ready:
+            fleet.roster.note(events.MoldReady(2))
+        for child in list(fleet.roster.children()):
+            if child.phase is Phase.STARTING:
+                fleet.boot(child.slot)
+            elif child.phase is Phase.DRAINING:
+                fleet.die(child.slot, ExitStatus(code=0))
+    assert lowest == 3
+    assert {child.generation for child in fleet.roster.children()} == {2}
+    assert len(fleet.roster.able()) == 3
+
+
+def test_a_busy_old_child_finishes_its_run_without_a_deadline() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.seen(0, Activity.BUSY)
+    fleet.desired.generation = 2
+    fleet.settle()
+    assert fleet.phases()[0] is Phase.DRAINING
+    fleet.now += 3600
+    fleet.roster.note(events.JanitorTicked(fleet.now))
+    assert fleet.turn() == []
+
+
+def test_a_replacement_that_waits_for_the_database_is_no_match_for_a_child_that_can_claim() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.desired.generation = 2
+    fleet.turn()
+    fleet.roster.note(events.MoldReady(2))
+    assert actions.Spawn(1, 2) in fleet.turn()
+    fleet.boot(1, Activity.WAITING)
+    assert fleet.turn() == []
+    fleet.seen(1, Activity.IDLE)
+    assert fleet.turn() == [actions.Drain(0, Reason.OUTDATED)]
+
+
+def test_a_reload_goes_through_while_the_database_is_down() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.seen(0, Activity.WAITING)
+    fleet.desired.generation = 2
+    fleet.turn()
+    fleet.roster.note(events.MoldReady(2))
+    fleet.turn()
+    fleet.boot(1, Activity.WAITING)
+    assert fleet.turn() == [actions.Drain(0, Reason.OUTDATED)]
+
+
+def test_a_mold_that_fails_leaves_the_old_generation_and_its_mold() -> None:
+    fleet = Fleet().up()
+    fleet.desired.generation = 2
+    assert fleet.turn() == [actions.SpawnMold(2)]
+    fleet.roster.note(events.MoldFailed(2))
+    fleet.desired.generation = 1
+    fleet.roster.note(events.MoldExited(2, ExitStatus(code=78), fleet.now, 0.5))
+    assert fleet.turn() == []
+    fleet.die(0)
+    assert fleet.turn() == [actions.Spawn(0, 1)]
+
+
+def test_a_heavy_child_is_replaced_before_it_is_drained() -> None:
+    limits = Limits(backoff=Backoff(), janitor_backoff=Backoff(), boots_at_once=64, max_rss_bytes=1000)
+    fleet = Fleet(count=2, limits=limits).up()
+    fleet.seen(0, rss_bytes=2000)
+    assert fleet.turn() == []
+    fleet.seen(0, rss_bytes=2000)
+    assert fleet.turn() == [actions.Spawn(2, 1)]
+    fleet.boot(2)
+    assert fleet.turn() == [actions.Drain(0, Reason.OVER_MEMORY)]
+
+
+def test_one_light_sample_forgives() -> None:
+    limits = Limits(backoff=Backoff(), janitor_backoff=Backoff(), max_rss_bytes=1000)
+    fleet = Fleet(limits=limits).up()
+    for rss_bytes in (2000, 500, 2000):
+        fleet.seen(0, rss_bytes=rss_bytes)
+    assert fleet.turn() == []
+
+
+def test_three_heavy_children_are_replaced_one_at_a_time() -> None:
+    limits = Limits(backoff=Backoff(), janitor_backoff=Backoff(), boots_at_once=64, max_rss_bytes=1000)
+    fleet = Fleet(count=3, limits=limits).up()
+    for slot in (0, 1, 2):
+        for _ in range(2):
+            fleet.seen(slot, Activity.BUSY, rss_bytes=2000 + slot)
+    fleet.settle()
+    assert [phase for phase in fleet.phases().values() if phase is Phase.DRAINING] == [Phase.DRAINING]
+    assert fleet.phases()[2] is Phase.DRAINING
+    assert fleet.turn() == []
+    fleet.die(2, ExitStatus(code=0))
+    fleet.settle()
+    assert fleet.phases()[1] is Phase.DRAINING
+
+
+def test_a_run_past_its_deadline_is_killed_after_its_grace() -> None:
+    fleet = Fleet().up()
+    fleet.seen(0, Activity.BUSY, deadline=fleet.now + 5)
+    fleet.now += 5 + fleet.limits.kill_after_seconds - 0.1
+    assert actions.Kill(0, Reason.RUN_TIMEOUT) not in fleet.turn()
+    fleet.now = next_deadline(fleet.roster, fleet.desired, fleet.limits, fleet.now)
+    assert fleet.turn() == [actions.Kill(0, Reason.RUN_TIMEOUT)]
+    assert fleet.turn() == []
+
+
+def test_a_child_that_does_not_boot_is_killed() -> None:
+    fleet = Fleet(count=1)
+    fleet.turn()
+    fleet.roster.note(events.MoldReady(1))
+    fleet.turn()
+    fleet.now += fleet.limits.boot_seconds
+    fleet.roster.note(events.JanitorTicked(fleet.now))
+    assert fleet.turn() == [actions.Kill(0, Reason.BOOT_TIMEOUT)]
+
+
+def test_a_mold_that_does_not_become_ready_is_killed() -> None:
+    fleet = Fleet()
+    fleet.turn()
+    fleet.now += fleet.limits.boot_seconds
+    assert actions.KillMold(1) in fleet.turn()
+
+
+def test_a_janitor_that_does_not_turn_is_killed_and_replaced() -> None:
+    fleet = Fleet().up()
+    fleet.now += fleet.limits.janitor_stall_seconds
+    assert fleet.turn() == [actions.KillJanitor()]
+    assert fleet.turn() == []
+    fleet.roster.note(events.JanitorExited(fleet.now, 0.5))
+    assert fleet.turn() == [actions.SpawnJanitor()]
+
+
+def test_stopping_climbs_the_ladder_one_step_at_a_time() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.desired.stop_level = StopLevel.DRAIN
+    until = fleet.now + fleet.limits.drain_seconds
+    assert fleet.turn() == [actions.Drain(0, Reason.STOPPING, until)]
+    assert fleet.turn() == []
+    fleet.now = until
+    kill_at = until + fleet.limits.kill_after_seconds
+    assert fleet.turn() == [actions.Interrupt(0, Reason.DRAIN_TIMEOUT, kill_at)]
+    assert fleet.turn() == []
+    fleet.now = kill_at
+    assert fleet.turn() == [actions.Kill(0, Reason.DRAIN_TIMEOUT)]
+    assert fleet.turn() == []
+
+
+def test_the_janitor_leaves_after_the_children_and_the_daemon_is_finished_last() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.desired.stop_level = StopLevel.DRAIN
+    fleet.turn()
+    fleet.die(0, ExitStatus(code=0))
+    assert fleet.turn() == [actions.DismissJanitor(), actions.KillMold(1)]
+    fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.5))
+    assert not is_finished(fleet.roster, fleet.desired)
+    fleet.roster.note(events.JanitorExited(fleet.now, 0.5))
+    assert is_finished(fleet.roster, fleet.desired)
+
+
+def test_a_second_stop_interrupts_and_a_third_kills() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.desired.stop_level = StopLevel.DRAIN
+    fleet.turn()
+    fleet.desired.stop_level = StopLevel.INTERRUPT
+    assert fleet.turn() == [actions.Interrupt(0, Reason.STOPPING, fleet.now + fleet.limits.kill_after_seconds)]
+    fleet.desired.stop_level = StopLevel.KILL
+    assert fleet.turn() == [actions.Kill(0, Reason.STOPPING)]
+    assert fleet.turn() == []
+
+
+def test_an_event_about_a_child_that_is_gone_changes_nothing() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.die(0)
+    fleet.die(0)
+    fleet.roster.note(events.ChildBooted(0, fleet.now))
+    fleet.roster.note(events.KillSent(0, Reason.STOPPING))
+    assert fleet.roster.slots[0].restarts == 1
+    assert fleet.roster.slots[0].child is None
+
+
+HAPPENINGS = st.sampled_from(["die", "boot", "mold_dies", "janitor_dies", "more", "fewer", "reload", "time", "heavy", "busy", "leave"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(HAPPENINGS, st.integers(0, 7), st.floats(0, 0.999)), max_size=60))
+def test_whatever_happens_the_fleet_converges_and_no_slot_gets_two_orders_in_a_turn(story: list[tuple[str, int, float]]) -> None:
+    limits = Limits(backoff=Backoff(), janitor_backoff=Backoff(), boots_at_once=3, max_rss_bytes=1000)
+    fleet = Fleet(count=3, limits=limits)
+    for what, slot, draw in story:
+        _happen(fleet, what, slot, draw)
+        done = fleet.turn()
+        slots = [action.slot for action in done if isinstance(action, actions.Spawn | actions.Drain | actions.Kill | actions.Interrupt)]
+        assert len(slots) == len(set(slots)), done
+        assert len(list(fleet.roster.children())) <= 16
+    for _ in range(200):  # no more faults: time passes, what is drained leaves, what starts boots
+        for child in list(fleet.roster.children()):
+            if not child.is_serving:
+                fleet.die(child.slot, ExitStatus(code=0))
+            else:
+                fleet.seen(child.slot, rss_bytes=1)
+        if fleet.roster.janitor.pid is not None and fleet.roster.janitor.dismissed_at is not None:
+            fleet.roster.note(events.JanitorExited(fleet.now, draw=0.5))
+        fleet.now += 30
+        fleet.roster.note(events.JanitorTicked(fleet.now))
+        fleet.settle()
+    assert len(fleet.roster.able()) == fleet.desired.count
+    assert {child.generation for child in fleet.roster.children()} <= {fleet.desired.generation}
+
+
+def _happen(fleet: Fleet, what: str, slot: int, draw: float) -> None:  # noqa: C901, PLR0912 - one arm a happening
+    child = fleet.roster.slots[slot].child
+    match what:
+        case "die" if child:
+            fleet.die(slot, draw=draw)
+        case "leave" if child and not child.is_serving:
+            fleet.die(slot, ExitStatus(code=0), draw)
+        case "boot" if child:
+            fleet.boot(slot)
+        case "heavy" if child:
+            fleet.seen(slot, rss_bytes=2000)
+        case "busy" if child:
+            fleet.seen(slot, Activity.BUSY, deadline=fleet.now + 5)
+        case "mold_dies":
+            for generation in list(fleet.roster.molds):
+                fleet.roster.note(events.MoldExited(generation, KILLED, fleet.now, draw))
+        case "janitor_dies" if fleet.roster.janitor.pid is not None:
+            fleet.roster.note(events.JanitorExited(fleet.now, draw))
+        case "more":
+            fleet.desired.count = min(fleet.desired.count + 1, 6)
+        case "fewer":
+            fleet.desired.count = max(fleet.desired.count - 1, 0)
+        case "reload":
+            fleet.desired.generation += 1
+        case "time":
+            fleet.now += draw * 20
+            for mold in fleet.roster.molds.values():
+                if not mold.is_leaving:
+                    fleet.roster.note(events.MoldReady(mold.generation))
+        case _:
+            pass

@@ -1,0 +1,41 @@
+"""The fleet of the store's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.store.fleet import Fleet
+from tests.support.postgres import Databases
+
+
+@pytest.fixture(scope="module")
+def shared_dsn(databases: Databases) -> Iterator[str]:
+    """The DSN of a migrated database for the tests of one module, one after the other."""
+    with databases.copy_of(databases.migrated) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def fleet(shared_dsn: str) -> Iterator[Fleet]:
+    """Hosts and children on an empty database, whose schema the test leaves as it is."""
+    with Fleet(shared_dsn) as fleet:
+        try:
+            yield fleet
+        finally:
+            fleet.wipe()
+
+
+@pytest.fixture
+def own_fleet(dsn: str) -> Iterator[Fleet]:
+    """The same on a database of this test's own, to be altered."""
+    with Fleet(dsn) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def unwritten(databases: Databases) -> Iterator[Fleet]:
+    """A database for all tests of a module that write nothing to it."""
+    with databases.copy_of(databases.migrated) as dsn, Fleet(dsn) as fleet:
+        yield fleet

@@ -1,0 +1,278 @@
+"""Hosts and children for the store's tests: each child with a connection of its own, as in life.
+
+`Fleet.settle` ends everybody and takes back what they held; `Fleet.check` says whether the tables agree with each other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from orbitd import store
+from orbitd.rules.states import Charge, RunState
+from orbitd.store import Claimed, Connection, Enqueued, Failure, Fence, PipelineSpec, Report, Terms
+
+T = TypeVar("T")
+
+RESUME = Terms(max_attempts=3, max_crashes=3, mode="resume")
+HOLD = Terms(max_attempts=3, max_crashes=3, mode="hold")
+FAILURE = Failure(cause="error", error="ValueError: no", traceback="Traceback ...")
+OPEN_SIGNATURE = '{"required": [], "optional": [], "open": true}'
+_PATIENCE_SECONDS = 20.0
+
+
+@dataclass
+class Child:
+    """A child: its connection, its id, the lanes that it asks."""
+
+    conn: Connection
+    host_id: int
+    child_id: int
+    nonce: str
+    lanes: list[int]
+
+    def claim(self) -> Claimed | None:
+        return store.claim(self.conn, self.child_id, store.new_token(), self.lanes)
+
+    def must_claim(self) -> Claimed:
+        claimed = self.claim()
+        assert claimed is not None
+        return claimed
+
+    def finish(self, report: Report) -> bool:
+        return store.finish(self.conn, report)
+
+    def succeed(self, fence: Fence) -> bool:
+        return self.finish(Report.succeeded(fence, '{"done": true}'))
+
+
+class Fleet:
+    """Everybody who talks to one database."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self._numbers = itertools.count(1)
+        self._connections: list[Connection] = []
+        self._children: list[Child] = []
+        self._host_boots: dict[int, str] = {}
+        self.conn = self.connect()
+        self.conn.execute("SET jit = off")  # the checks below are dear to plan, and cheap to run
+        self._watcher = self.connect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for connection in self._connections:
+            connection.close()
+
+    def connect(self, call_timeout_seconds: float = 15.0) -> Connection:
+        connection = store.connect(self.dsn, connect_timeout_seconds=5, call_timeout_seconds=call_timeout_seconds, application_name="test")
+        self._connections.append(connection)
+        return connection
+
+    # --- who there is ---
+
+    def host(self, *pipelines: str, lease_seconds: float = 20.0) -> int:
+        boot_id = f"boot-{next(self._numbers)}"
+        host_id = store.register(self.conn, boot_id=boot_id, name=f"host-{boot_id}", pid=1, version="1", lease_seconds=lease_seconds)
+        self._host_boots[host_id] = boot_id
+        specs = [PipelineSpec(name, "default", 0, OPEN_SIGNATURE) for name in pipelines]
+        store.register_pipelines(self.conn, host_id, specs)
+        return host_id
+
+    def boot_id(self, host_id: int) -> str:
+        return self._host_boots[host_id]
+
+    def child(self, host_id: int, *pipelines: str, slot: int = 0) -> Child:
+        conn, nonce = self.connect(), f"nonce-{next(self._numbers)}"
+        child_id = store.start_child(conn, host_id=host_id, slot=slot, nonce=nonce, pid=2)
+        child = Child(conn, host_id, child_id, nonce, [lane.id for lane in store.lanes_of(conn, pipelines)])
+        self._children.append(child)
+        return child
+
+    def worker(self, *pipelines: str) -> Child:
+        """A child on a host of its own."""
+        return self.child(self.host(*pipelines), *pipelines)
+
+    def wipe(self) -> None:
+        """Empty all tables, forget all hosts, and close their children's connections."""
+        for child in self._children:
+            child.conn.close()
+            self._connections.remove(child.conn)
+        self._children.clear()
+        self._host_boots.clear()
+        self.conn.execute(_WIPE)
+
+    # --- what happens ---
+
+    def enqueue(self, pipeline: str, key: str | None = None, in_seconds: float | None = None) -> int:
+        return self.ask(pipeline, key, in_seconds).id
+
+    def ask(self, pipeline: str, key: str | None = None, in_seconds: float | None = None) -> Enqueued:
+        return store.enqueue(self.conn, pipeline, {"n": 1}, key=key, in_seconds=in_seconds)
+
+    def crash(
+        self,
+        child: Child,
+        *held: Fence,
+        begun: bool = True,
+        asked: tuple[int, list[int]] | None = None,
+        charge: Charge = Charge.CRASH,
+        terms: Terms = RESUME,
+        conn: Connection | None = None,
+    ) -> list[tuple[int, RunState]]:
+        """The child dies, and the janitor takes back what it held."""
+        return store.interrupt(
+            conn or self.conn,
+            child_id=child.child_id,
+            held=[(fence, begun) for fence in held],
+            asked=asked,
+            cause="crashed:SIGSEGV",
+            error="signal 11",
+            stack="Current thread ...",
+            charge=charge,
+            terms=terms,
+        )
+
+    def settle(self, terms: Terms = RESUME) -> None:
+        for boot_id in self._host_boots.values():
+            store.end_host(self.conn, boot_id, "stopped", terms)
+
+    def state(self, run_id: int) -> RunState:
+        return store.place(self.conn, run_id).state
+
+    def value(self, query: str, *parameters: object) -> object:
+        return self.conn.execute(query.encode(), parameters or None).fetchall()[0][0]
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
+        return self.conn.execute(query.encode(), parameters or None).fetchall()
+
+    # --- two at once ---
+
+    def in_background(self, conn: Connection, call: Callable[[], T]) -> Background[T]:
+        return Background(self, conn.info.backend_pid, call)
+
+    def is_blocked(self, backend_pid: int) -> bool:
+        return bool(self._watcher.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", [backend_pid]).fetchall()[0][0])
+
+    # --- whether it all fits together ---
+
+    def check(self) -> None:
+        """What holds after each committed transaction, whatever happened."""
+        assert self.rows(_LOST_OR_DOUBLED) == []
+        assert self.rows(_ENDED_TWICE) == []
+        assert self.rows(_KEYS_OF_NOBODY) == []
+        assert self.rows(_WRONG_PLACES) == []
+        assert self.rows(_STALE_REQUESTS) == []
+
+    def check_settled(self) -> None:
+        """What holds besides once everything that is ended was taken back."""
+        self.check()
+        assert self.rows(_IN_NOBODYS_HANDS) == []
+
+
+class Background(Generic[T]):
+    """A call on another connection, in a thread: it ends, or it waits for somebody's lock."""
+
+    def __init__(self, fleet: Fleet, backend_pid: int, call: Callable[[], T]) -> None:
+        self._fleet, self._backend_pid, self._call = fleet, backend_pid, call
+        self._value: list[T] = []
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._value.append(self._call())
+        except Exception as error:  # noqa: BLE001  raised again in the test's own thread
+            self._error = error
+
+    def until_blocked_or_done(self) -> bool:
+        """Whether it is blocked."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if not self._thread.is_alive():
+                return False
+            if self._fleet.is_blocked(self._backend_pid):
+                return True
+        raise AssertionError("neither blocked nor done")
+
+    def until_blocked(self) -> None:
+        assert self.until_blocked_or_done(), f"not blocked: {self._value or self._error}"
+
+    def result(self) -> T:
+        self._thread.join(_PATIENCE_SECONDS)
+        assert not self._thread.is_alive()
+        if self._error is not None:
+            raise self._error
+        return self._value[0]
+
+
+_WIPE = "".join(
+    f"DELETE FROM orbit.{table};"
+    for table in (
+        *("live", "delayed", "interrupted", "requeued", "keys", "cancel_requests", "failed"),
+        *("runs", "outcomes", "steps", "run_progress", "run_logs", "children", "hosts", "pipelines", "lanes WHERE id > 1"),
+    )
+).encode()
+
+_PLACES = """
+    SELECT run_id, 'live' AS place FROM orbit.live
+     UNION ALL SELECT run_id, 'delayed' FROM orbit.delayed
+     UNION ALL SELECT run_id, 'interrupted' FROM orbit.interrupted
+     UNION ALL SELECT run_id, 'ended' FROM orbit.outcomes WHERE outcome IN ('succeeded', 'failed', 'cancelled')
+"""
+
+_LOST_OR_DOUBLED = f"""
+    SELECT r.id, count(p.place), min(p.place), max(p.place)
+      FROM orbit.runs r
+      LEFT JOIN ({_PLACES}) p ON p.run_id = r.id
+     GROUP BY r.id
+    HAVING count(p.place) <> 1
+"""
+
+_ENDED_TWICE = """
+    SELECT run_id FROM orbit.outcomes WHERE outcome IN ('succeeded', 'failed', 'cancelled') GROUP BY run_id HAVING count(*) > 1
+"""
+
+_KEYS_OF_NOBODY = f"""
+    SELECT r.id, r.key, k.run_id
+      FROM orbit.runs r
+      JOIN ({_PLACES}) p ON p.run_id = r.id
+      LEFT JOIN orbit.keys k ON k.pipeline = r.pipeline AND k.key = r.key AND k.run_id = r.id
+     WHERE r.key IS NOT NULL AND (k.run_id IS NULL) <> (p.place = 'ended')
+"""
+
+_WRONG_PLACES = f"""
+    SELECT v.id, v.state
+      FROM orbit.runs_view v
+      JOIN ({_PLACES}) p ON p.run_id = v.id
+     WHERE v.state IS NULL
+        OR (p.place = 'live') <> (v.state IN ('pending', 'running'))
+        OR (p.place = 'ended') <> (v.state IN ('succeeded', 'failed', 'cancelled'))
+     UNION ALL
+    SELECT q.run_id, 'requeued'
+      FROM orbit.requeued q
+      JOIN ({_PLACES}) p ON p.run_id = q.run_id
+     WHERE p.place = 'ended'
+     UNION ALL
+    SELECT v.id, 'failed' FROM orbit.runs_view v FULL JOIN orbit.failed f ON f.run_id = v.id
+     WHERE (v.state = 'failed') IS DISTINCT FROM (f.run_id IS NOT NULL)
+"""
+
+_STALE_REQUESTS = """
+    SELECT c.run_id, v.state
+      FROM orbit.cancel_requests c
+      JOIN orbit.runs_view v ON v.id = c.run_id
+     WHERE v.state <> 'running'
+"""
+
+_IN_NOBODYS_HANDS = """
+    SELECT l.run_id FROM orbit.live l JOIN orbit.children c ON c.id = l.child WHERE c.ended_at IS NOT NULL
+"""

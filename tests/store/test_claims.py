@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import dataclasses
+
+import psycopg
+import pytest
+
+from orbitd import store
+from orbitd.rules.states import RunState
+from orbitd.store import Failure, Fence, LeaseLost, Report
+from orbitd.system.postgres import Cluster
+from tests.store.fleet import FAILURE, Fleet
+
+
+def test_an_empty_poll_writes_nothing_and_needs_no_lease(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.settle()
+    assert child.claim() is None
+    assert child.conn.execute("SELECT pg_current_xact_id_if_assigned()").fetchone() == (None,)
+
+
+def test_runs_are_claimed_in_order_and_each_only_once(fleet: Fleet) -> None:
+    children = [fleet.worker("p"), fleet.worker("p")]
+    ids = [fleet.enqueue("p") for _ in range(6)]
+    claimed = [children[i % 2].must_claim() for i in range(6)]
+    assert [run.run_id for run in claimed] == ids
+    assert children[0].claim() is None
+    assert {run.attempt for run in claimed} == {1}
+
+
+def test_lanes_are_asked_in_the_order_given(fleet: Fleet) -> None:
+    child = fleet.worker("a", "b")
+    lane_of = {lane.pipeline: lane.id for lane in store.lanes_of(fleet.conn, ["a", "b"])}
+    first_a, first_b = fleet.enqueue("a"), fleet.enqueue("b")
+    child.lanes = [lane_of["b"], lane_of["a"]]
+    assert [child.must_claim().run_id, child.must_claim().run_id] == [first_b, first_a]
+
+
+def test_two_children_do_not_stand_in_each_others_way(fleet: Fleet) -> None:
+    one, other = fleet.worker("p"), fleet.worker("p")
+    ids = [fleet.enqueue("p"), fleet.enqueue("p")]
+    with one.conn.transaction():
+        assert one.must_claim().run_id == ids[0]
+        assert other.must_claim().run_id == ids[1]
+        assert other.claim() is None
+
+
+def test_a_child_claims_only_what_nobody_is_locking(fleet: Fleet) -> None:
+    child = fleet.worker("a", "b")
+    lane_of = {lane.pipeline: lane.id for lane in store.lanes_of(fleet.conn, ["a", "b"])}
+    child.lanes = [lane_of["a"], lane_of["b"]]
+    other = fleet.worker("a", "b")
+    fleet.enqueue("a")
+    fleet.enqueue("b")
+    with child.conn.transaction():
+        child.must_claim()
+        other.must_claim()  # the first claim has not locked the head of the second lane
+    fleet.check()
+
+
+@pytest.mark.parametrize("how", ["child ended", "host ended", "lease lapsed", "no such child"])
+def test_who_has_been_ended_claims_nothing_but_may_report(fleet: Fleet, how: str) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    in_hand = child.must_claim()
+    waiting = fleet.enqueue("p")
+    match how:
+        case "child ended":
+            fleet.crash(child)
+        case "host ended":
+            fleet.conn.execute("SELECT orbit.end_host(%s, 'stopped')", [child.host_id])
+        case "lease lapsed":
+            fleet.conn.execute("UPDATE orbit.hosts SET lease_until = clock_timestamp()")
+        case _:
+            child.child_id = 999_999
+    with pytest.raises(LeaseLost):
+        child.claim()
+    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(in_hand.fence, "1"), store.new_token(), child.lanes)
+    assert (answer.accepted, answer.lease_ok, answer.claimed) == (True, False, None)
+    assert fleet.state(in_hand.run_id) is RunState.SUCCEEDED
+    assert fleet.state(waiting) is RunState.PENDING
+    fleet.check_settled()
+
+
+def test_a_beat_revives_a_lapsed_lease(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    fleet.conn.execute("UPDATE orbit.hosts SET lease_until = clock_timestamp()")
+    assert store.beat(fleet.conn, child.host_id, 20).alive
+    child.must_claim()
+
+
+def test_finish_and_claim_reports_and_goes_on_in_one_commit(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    first, second = fleet.enqueue("p"), fleet.enqueue("p")
+    claimed = child.must_claim()
+    token = store.new_token()
+    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(claimed.fence, "1"), token, child.lanes)
+    assert answer.accepted
+    assert answer.claimed is not None
+    assert (answer.claimed.run_id, answer.claimed.token) == (second, token)
+    assert fleet.state(first) is RunState.SUCCEEDED
+    last = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(answer.claimed.fence, "1"), token, child.lanes)
+    assert (last.accepted, last.lease_ok, last.claimed) == (True, True, None)
+
+
+def test_a_fenced_report_still_brings_the_next_run(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    stale = dataclasses.replace(child.must_claim().fence, token=1)
+    waiting = fleet.enqueue("p")
+    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(stale, "1"), store.new_token(), child.lanes)
+    assert not answer.accepted
+    assert answer.claimed is not None
+    assert answer.claimed.run_id == waiting
+
+
+# --- the fence ---
+
+
+def test_a_late_report_of_a_run_that_was_taken_back_is_rejected(fleet: Fleet) -> None:
+    ghost, heir = fleet.worker("p"), fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    fence = ghost.must_claim().fence
+    fleet.crash(ghost, fence)
+    assert not ghost.succeed(fence)
+    again = heir.must_claim()
+    assert (again.run_id, again.attempt, again.crashes) == (run_id, 2, 1)
+    assert not ghost.succeed(fence)
+    assert heir.succeed(again.fence)
+    assert not ghost.succeed(fence)
+    assert not store.release(ghost.conn, fence)
+    assert fleet.state(run_id) is RunState.SUCCEEDED
+    fleet.check_settled()
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Fence)])
+def test_each_part_of_the_fence_counts(fleet: Fleet, field: str) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    fence = child.must_claim().fence
+    wrong = dataclasses.replace(fence, **{field: getattr(fence, field) + 1})
+    assert not child.succeed(wrong)
+    assert not store.release(child.conn, wrong)
+    assert fleet.state(run_id) is RunState.RUNNING
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        lambda fence: Report.succeeded(fence, "1"),
+        lambda fence: Report.retry(fence, 60, FAILURE),
+        lambda fence: Report.snoozed(fence, 60),
+        lambda fence: Report.failed(fence, FAILURE),
+        Report.cancelled,
+        lambda fence: Report.interrupted(fence, FAILURE),
+    ],
+)
+def test_a_report_repeated_after_a_lost_reply_is_accepted_and_counts_once(fleet: Fleet, report: object) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p", key="k")
+    made: Report = report(child.must_claim().fence)  # type: ignore[operator]
+    assert child.finish(made)
+    state = fleet.state(run_id)
+    assert child.finish(made)
+    assert store.finish_and_claim(child.conn, child.child_id, made, store.new_token(), []).accepted
+    assert fleet.state(run_id) is state
+    assert fleet.value("SELECT count(*) FROM orbit.outcomes") == 1
+    fleet.check()
+
+
+def test_what_was_taken_back_is_no_report_of_the_child(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    fence = child.must_claim().fence
+    fleet.crash(child, fence)
+    assert not child.finish(Report.interrupted(fence, FAILURE))
+
+
+# --- how attempts end ---
+
+
+def test_a_success_keeps_its_result(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    child.finish(Report.succeeded(child.must_claim().fence, '{"pages": 3}'))
+    run = store.describe(fleet.conn, run_id)
+    assert (run["state"], run["result"]) == ("succeeded", {"pages": 3})
+    assert [(attempt["attempt"], attempt["outcome"], attempt["slot"]) for attempt in run["attempts"]] == [(1, "succeeded", 0)]
+    assert fleet.value("SELECT count(*) FROM orbit.live") == 0
+
+
+def test_a_retry_costs_an_error_and_waits(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    child.finish(Report.retry(child.must_claim().fence, 0.0, FAILURE))
+    assert fleet.state(run_id) is RunState.SCHEDULED
+    assert child.claim() is None
+    store.beat(fleet.conn, child.host_id, 20)
+    again = child.must_claim()
+    assert (again.run_id, again.attempt, again.errors, again.crashes) == (run_id, 2, 1, 0)
+    attempt = store.describe(fleet.conn, run_id)["attempts"][0]
+    assert (attempt["outcome"], attempt["cause"], attempt["error"]) == ("retried", "error", FAILURE.error)
+
+
+def test_a_snooze_costs_no_error(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    child.finish(Report.snoozed(child.must_claim().fence, 0.0))
+    store.beat(fleet.conn, child.host_id, 20)
+    assert child.must_claim().errors == 0
+
+
+def test_an_operators_interrupt_puts_the_run_back_where_it_stood(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    first = child.must_claim()
+    behind = fleet.enqueue("p")
+    child.finish(Report.interrupted(first.fence, Failure("interrupted", "the daemon stops")))
+    again = child.must_claim()
+    assert (again.run_id, again.seq) == (run_id, first.seq)
+    assert (again.attempt, again.errors, again.crashes) == (2, 0, 0)
+    assert child.must_claim().run_id == behind
+
+
+def test_a_failed_run_is_in_the_dead_letter_queue_with_all_that_is_known(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = store.enqueue(fleet.conn, "p", {"n": 1}, tenant="t", key="k").id
+    child.finish(Report.retry(child.must_claim().fence, 0.0, FAILURE))
+    store.beat(fleet.conn, child.host_id, 20)
+    child.finish(Report.failed(child.must_claim().fence, Failure("permanent", "gone", "trace")))
+    query = "SELECT run_id, pipeline, queue, tenant, args, attempt, errors, crashes, cause, error, resolved_at FROM orbit.failed"
+    assert fleet.rows(query) == [(run_id, "p", "default", "t", {"n": 1}, 2, 2, 0, "permanent", "gone", None)]
+    attempts = fleet.value("SELECT attempts FROM orbit.failed")
+    assert [(a["outcome"], a["error"]) for a in attempts] == [("retried", FAILURE.error), ("failed", "gone")]  # type: ignore[attr-defined]
+    assert fleet.ask("p", key="k").created
+    fleet.check()
+
+
+def test_a_released_run_is_as_if_it_had_never_been_claimed(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    first = child.must_claim()
+    assert store.release(child.conn, first.fence)
+    assert not store.release(child.conn, first.fence)
+    again = child.must_claim()
+    assert (again.run_id, again.seq, again.attempt) == (run_id, first.seq, 1)
+    assert fleet.value("SELECT count(*) FROM orbit.outcomes") == 0
+
+
+@pytest.mark.parametrize("result", ['"\\u0000"', '"\\ud800"', "{", "[" * 100_000 + "]" * 100_000, "1e9999999"])
+def test_a_result_that_the_database_cannot_store_is_a_data_error_and_the_run_is_still_ours(fleet: Fleet, result: str) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    fence = child.must_claim().fence
+    with pytest.raises(psycopg.DataError) as refused:
+        child.finish(Report.succeeded(fence, result))
+    assert not store.is_outage(refused.value)
+    with pytest.raises(psycopg.DataError):
+        store.finish_and_claim(child.conn, child.child_id, Report.succeeded(fence, result), store.new_token(), child.lanes)
+    assert child.finish(Report.failed(fence, Failure("bad_result", "not JSON")))
+    assert fleet.state(run_id) is RunState.FAILED
+
+
+def test_any_error_text_can_be_stored(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    failure = Failure("error", "NUL \0 and lone \ud800 and \U0001f600", "t" * 200_000, "s\0")
+    child.finish(Report.failed(child.must_claim().fence, failure))
+    attempt = store.describe(fleet.conn, run_id)["attempts"][0]
+    assert attempt["error"] == "NUL \ufffd and lone \ufffd and \U0001f600"
+    assert len(attempt["traceback"]) <= 64 * 1024
+    assert "cut here" in attempt["traceback"]
+    assert attempt["stack"] == "s\ufffd"
+
+
+def test_an_error_text_that_the_databases_encoding_cannot_hold_becomes_a_constant(cluster: Cluster) -> None:
+    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
+        admin.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+        store.migrate(cluster.dsn("latin"))
+        with Fleet(cluster.dsn("latin")) as fleet:
+            child = fleet.worker("p")
+            run_id = fleet.enqueue("p")
+            assert child.finish(Report.failed(child.must_claim().fence, Failure("error", "\U0001f600", "\U0001f600")))
+            attempt = store.describe(fleet.conn, run_id)["attempts"][0]
+            assert (attempt["cause"], attempt["error"], attempt["traceback"]) == ("error", "(this text cannot be stored)", None)
+        admin.execute("DROP DATABASE latin WITH (FORCE)")
+
+
+def test_counters_stop_counting_and_do_not_stop_the_lane(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    fleet.conn.execute("UPDATE orbit.live SET attempt = 32767, errors = 32767, crashes = 32767")
+    claimed = child.must_claim()
+    assert claimed.attempt == 32767
+    assert child.finish(Report.retry(claimed.fence, 0, FAILURE))
+    store.beat(fleet.conn, child.host_id, 20)
+    again = child.must_claim()
+    assert (again.attempt, again.errors, again.crashes) == (32767, 32767, 32767)
+    assert fleet.crash(child, again.fence)[0][1] is RunState.FAILED

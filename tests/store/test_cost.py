@@ -1,0 +1,90 @@
+"""What the hot statements touch, however many runs there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from orbitd import store
+from orbitd.store import Claimed, Report
+from tests.store.fleet import FAILURE, RESUME, Child, Fleet
+from tests.support.postgres import Databases
+
+MANY = "SELECT orbit.enqueue_many((SELECT jsonb_agg(jsonb_build_object('pipeline', 'p')) FROM generate_series(1, 5000)))"
+
+Act = Callable[[Fleet, Child, Claimed], object]
+
+ACTS: dict[str, Act] = {
+    "enqueue": lambda fleet, *_: fleet.enqueue("p", key="k"),
+    "claim": lambda _, child, __: child.must_claim(),
+    "finish": lambda _, child, held: child.succeed(held.fence),
+    "retry": lambda _, child, held: child.finish(Report.retry(held.fence, 0, FAILURE)),
+    "release": lambda _, child, held: store.release(child.conn, held.fence),
+    "interrupt": lambda fleet, child, held: fleet.crash(child, held.fence, conn=child.conn),
+    "start_child": lambda _, child, held: store.start_child(
+        child.conn, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, held=[held.fence]
+    ),
+    "cancel waiting": lambda _, child, held: store.cancel(child.conn, held.run_id + 4000, "anna"),
+    "cancel running": lambda _, child, held: store.cancel(child.conn, held.run_id, "anna"),
+    "beat": lambda _, child, __: store.beat(child.conn, child.host_id, 20),
+    "rescue": lambda _, child, __: store.rescue(child.conn, child.host_id, RESUME),
+    "place": lambda _, child, held: store.place(child.conn, held.run_id + 4000),
+    "step": lambda _, child, held: store.record_step(child.conn, held.fence, "s", "1", 0.1),
+    "progress": lambda _, child, held: store.record_progress(child.conn, held.fence, 0.1, None),
+    "log": lambda _, child, held: store.append_logs(child.conn, held.fence, [("2026-01-01T00:00:00Z", "info", "x")]),
+    "lookup": lambda _, child, held: store.resolve(child.conn, store.short_id(held.run_id)),
+    "describe": lambda _, child, held: store.describe(child.conn, held.run_id),
+}
+
+
+@pytest.fixture(scope="module", params=["never analyzed", "analyzed"])
+def crowd(databases: Databases, request: pytest.FixtureRequest) -> Iterator[tuple[Fleet, Child, Claimed]]:
+    """A child with a run in hand and 5000 waiting behind it."""
+    with databases.copy_of(databases.migrated) as dsn, Fleet(dsn) as fleet:
+        child = fleet.worker("p")
+        fleet.conn.execute(MANY)
+        held = child.must_claim()
+        store.cancel(fleet.conn, held.run_id, "anna")
+        if request.param == "analyzed":
+            fleet.conn.execute("ANALYZE")
+        yield fleet, child, held
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_no_act_reads_more_than_a_few_rows(crowd: tuple[Fleet, Child, Claimed], name: str) -> None:
+    fleet, child, held = crowd
+    fleet.conn, usual = child.conn, fleet.conn
+    query = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int FROM pg_stat_xact_user_tables"
+    try:
+        with child.conn.transaction(force_rollback=True):
+            before = fleet.value(query)
+            ACTS[name](fleet, child, held)
+            assert fleet.value(query) - before < 100  # type: ignore[operator]
+    finally:
+        fleet.conn = usual
+
+
+def test_claims_are_hot_updates(own_fleet: Fleet) -> None:
+    child = own_fleet.worker("p")
+    runs = 3000
+    query = "SELECT orbit.enqueue_many((SELECT jsonb_agg(jsonb_build_object('pipeline', 'p')) FROM generate_series(1, %s)))"
+    own_fleet.conn.execute(query, [runs])
+    own_fleet.conn.execute("SELECT pg_stat_reset()")
+    claimed = child.must_claim()
+    for _ in range(runs - 1):
+        report = Report.succeeded(claimed.fence, "1")
+        answer = store.finish_and_claim(child.conn, child.child_id, report, store.new_token(), child.lanes)
+        assert answer.claimed is not None
+        claimed = answer.claimed
+    child.conn.close()  # a session's counters are certain to be there when it has ended
+    updated, hot = 0, 0
+    while updated < runs:
+        own_fleet.conn.execute("SELECT pg_stat_clear_snapshot()")
+        updated, hot = own_fleet.rows("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'orbit.live'::regclass")[0]  # type: ignore[assignment]
+    assert hot / updated > 0.99
+
+
+def test_live_has_one_index_on_columns_that_never_change(fleet: Fleet) -> None:
+    indexes = fleet.rows("SELECT indexdef FROM pg_indexes WHERE schemaname = 'orbit' AND tablename = 'live'")
+    assert [index[0].partition("(")[2] for index in indexes] == ["lane, seq)"]  # type: ignore[attr-defined]

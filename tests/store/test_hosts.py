@@ -1,0 +1,519 @@
+from __future__ import annotations
+
+import itertools
+
+import psycopg
+import pytest
+
+from orbitd import store
+from orbitd.rules.states import Charge, RunState
+from orbitd.store import LeaseLost, PipelineSpec, Report, Terms
+from tests.store.fleet import FAILURE, HOLD, OPEN_SIGNATURE, RESUME, Fleet
+
+# --- hosts and beats ---
+
+
+def test_the_same_boot_id_is_the_same_host_until_it_is_ended(fleet: Fleet) -> None:
+    host_id = fleet.host("p")
+    again = {"boot_id": fleet.boot_id(host_id), "name": "renamed", "pid": 2, "version": "2", "lease_seconds": 20.0}
+    assert store.register(fleet.conn, **again) == host_id  # type: ignore[arg-type]
+    fleet.settle()
+    with pytest.raises(LeaseLost):
+        store.register(fleet.conn, **again)  # type: ignore[arg-type]
+    with pytest.raises(LeaseLost):
+        store.register_pipelines(fleet.conn, host_id, [])
+    assert not store.beat(fleet.conn, host_id, 20).alive
+
+
+def test_a_beat_tells_the_lease_the_lanes_and_the_work_in_order_of_priority(fleet: Fleet) -> None:
+    host_id = fleet.host()
+    specs = [
+        PipelineSpec("low", "q", -1, OPEN_SIGNATURE),
+        PipelineSpec("high", "q", 2, OPEN_SIGNATURE),
+        PipelineSpec("idle", "q", 0, OPEN_SIGNATURE),
+    ]
+    lanes = {lane.pipeline: lane.id for lane in store.register_pipelines(fleet.conn, host_id, specs)}
+    fleet.host("foreign")
+    for pipeline in ("low", "high", "foreign"):
+        fleet.enqueue(pipeline)
+    beat = store.beat(fleet.conn, host_id, 20)
+    assert beat.alive
+    assert 19 < beat.lease_seconds_left <= 20
+    assert beat.lanes == [lanes["high"], lanes["idle"], lanes["low"]]
+    assert beat.lanes_with_work == [lanes["high"], lanes["low"]]
+    assert beat.next_due_seconds is None
+    assert beat.cancels == []
+
+
+def test_a_lane_where_all_runs_are_running_has_no_work(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    child.must_claim()
+    assert store.beat(fleet.conn, child.host_id, 20).lanes_with_work == []
+
+
+def test_steadiness_is_kept_by_timely_beats_and_lost_with_the_lease(fleet: Fleet) -> None:
+    host_id = fleet.host()
+
+    def steady_since() -> object:
+        return fleet.value("SELECT steady_since FROM orbit.hosts WHERE id = %s", host_id)
+
+    first = steady_since()
+    store.beat(fleet.conn, host_id, 20)
+    assert steady_since() == first
+    fleet.conn.execute("UPDATE orbit.hosts SET lease_until = clock_timestamp()")
+    store.beat(fleet.conn, host_id, 20)
+    assert steady_since() != first
+
+
+def test_delayed_runs_are_promoted_when_due_the_earliest_first_with_a_new_place(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    later, sooner, far = (fleet.enqueue("p", in_seconds=seconds, key=str(seconds)) for seconds in (3000, 2000, 9000))
+    beat = store.beat(fleet.conn, child.host_id, 20)
+    assert beat.next_due_seconds is not None
+    assert 1990 < beat.next_due_seconds <= 2000
+    pending = fleet.enqueue("p")
+    fleet.conn.execute("UPDATE orbit.delayed SET due_at = due_at - interval '1 hour'")
+    beat = store.beat(fleet.conn, child.host_id, 20)
+    assert beat.next_due_seconds is not None
+    assert 5390 < beat.next_due_seconds <= 5400
+    assert [child.must_claim().run_id for _ in range(3)] == [pending, sooner, later]
+    assert fleet.state(far) is RunState.SCHEDULED
+    assert fleet.state(sooner) is RunState.RUNNING
+    fleet.check()
+
+
+def test_a_beat_that_could_not_move_all_that_is_due_asks_for_another(fleet: Fleet) -> None:
+    host_id = fleet.host("p")
+    soon = "SELECT orbit.enqueue('p', run_at => clock_timestamp() + interval '1 hour') FROM generate_series(1, 1500)"
+    fleet.conn.execute(soon)
+    fleet.conn.execute("UPDATE orbit.delayed SET due_at = clock_timestamp()")
+    assert store.beat(fleet.conn, host_id, 20).next_due_seconds == 0
+    assert store.beat(fleet.conn, host_id, 20).next_due_seconds is None
+    assert fleet.value("SELECT count(*) FROM orbit.live") == 1500
+    fleet.check()
+
+
+def test_the_longest_due_are_promoted_first(fleet: Fleet) -> None:
+    fleet.host("p")
+    later, sooner = fleet.enqueue("p", in_seconds=3000), fleet.enqueue("p", in_seconds=2000)
+    fleet.conn.execute("UPDATE orbit.delayed SET due_at = due_at - interval '1 hour'")
+    assert fleet.value("SELECT orbit.promote(1)") == 1
+    assert (fleet.state(sooner), fleet.state(later)) == (RunState.PENDING, RunState.SCHEDULED)
+
+
+def test_two_beats_promote_each_run_once(fleet: Fleet) -> None:
+    hosts, other = [fleet.host("p"), fleet.host("p")], fleet.connect()
+    for _ in range(5):
+        fleet.enqueue("p", in_seconds=3600)
+    fleet.conn.execute("UPDATE orbit.delayed SET due_at = clock_timestamp()")
+    with fleet.conn.transaction():
+        store.beat(fleet.conn, hosts[0], 20)
+        assert store.beat(other, hosts[1], 20).lanes_with_work == []
+    assert fleet.value("SELECT count(*) FROM orbit.live") == 5
+    fleet.check()
+
+
+def test_a_beat_waits_for_nobody_who_holds_a_run(fleet: Fleet) -> None:
+    host_id, other = fleet.host("p"), fleet.connect()
+    held = fleet.enqueue("p", in_seconds=3600), fleet.enqueue("unknown")
+    fleet.conn.execute("UPDATE orbit.delayed SET due_at = clock_timestamp()")
+    store.register_pipelines(fleet.conn, host_id, [PipelineSpec(name, "q", 0, OPEN_SIGNATURE) for name in ("p", "unknown")])
+    with other.transaction():
+        for run_id in held:
+            assert store.cancel(other, run_id, "me") == "cancelled"
+        beat = store.beat(fleet.conn, host_id, 20)
+        assert (beat.alive, beat.next_due_seconds) == (True, None)
+    fleet.check()
+
+
+# --- children ---
+
+
+def test_a_reconnected_child_goes_on_with_what_it_holds(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    fence = child.must_claim().fence
+    fresh = store.start_child(fleet.conn, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, held=[fence])
+    assert fresh != child.child_id
+    fleet.enqueue("p")
+    with pytest.raises(LeaseLost):
+        child.claim()
+    child.child_id = fresh
+    assert store.reconcile(fleet.conn, RESUME) == 0
+    assert child.claim()
+    assert child.succeed(fence)
+    assert fleet.state(run_id) is RunState.SUCCEEDED
+
+
+def test_a_claim_whose_reply_was_lost_is_settled_when_the_child_comes_again(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id, token = fleet.enqueue("p"), store.new_token()
+    assert store.claim(child.conn, child.child_id, token, child.lanes)  # and nobody hears of it
+    fresh = store.start_child(fleet.conn, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, asked=(token, child.lanes))
+    assert fleet.state(run_id) is RunState.PENDING
+    child.child_id = fresh
+    assert child.must_claim().attempt == 1
+
+
+def test_a_claim_that_was_heard_is_not_given_back_when_it_is_named_as_asked_too(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    fence = child.must_claim().fence
+    store.start_child(fleet.conn, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, held=[fence], asked=(fence.token, child.lanes))
+    assert child.succeed(fence)
+
+
+def test_a_claim_in_flight_on_the_lost_connection_is_waited_for(fleet: Fleet) -> None:
+    child, other = fleet.worker("p"), fleet.connect()
+    run_id, token = fleet.enqueue("p"), store.new_token()
+    with child.conn.transaction():
+        store.claim(child.conn, child.child_id, token, child.lanes)
+        coming = fleet.in_background(
+            other,
+            lambda: store.start_child(other, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, asked=(token, child.lanes)),
+        )
+        coming.until_blocked()
+    coming.result()
+    assert fleet.state(run_id) is RunState.PENDING
+
+
+def test_coming_again_twice_leaves_one_living_child(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    fence = child.must_claim().fence
+    for _ in range(2):  # the first reply was lost
+        store.start_child(fleet.conn, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, held=[fence])
+    assert fleet.value("SELECT count(*) FROM orbit.children WHERE ended_at IS NULL") == 1
+    assert child.succeed(fence)
+
+
+def test_a_child_that_starts_while_its_host_is_being_ended_is_refused(fleet: Fleet) -> None:
+    host_id, starter = fleet.host("p"), fleet.connect()
+    with fleet.conn.transaction():
+        store.end_host(fleet.conn, fleet.boot_id(host_id), "stopped", RESUME)
+        start = fleet.in_background(starter, lambda: store.start_child(starter, host_id=host_id, slot=0, nonce="n", pid=2))
+        start.until_blocked()
+    with pytest.raises(LeaseLost):
+        start.result()
+
+
+def test_nobody_joins_a_host_that_was_ended(fleet: Fleet) -> None:
+    host_id = fleet.host("p")
+    fleet.settle()
+    with pytest.raises(LeaseLost):
+        store.start_child(fleet.conn, host_id=host_id, slot=0, nonce="n", pid=2)
+
+
+# --- the death of a child ---
+
+
+def test_a_crash_puts_the_run_back_where_it_stood_and_tells_why(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    behind = fleet.enqueue("p")
+    fence = child.must_claim().fence
+    assert fleet.crash(child, fence) == [(run_id, RunState.PENDING)]
+    assert fleet.crash(child, fence) == []
+    heir = fleet.worker("p")
+    again = heir.must_claim()
+    assert (again.run_id, again.seq, again.attempt, again.errors, again.crashes) == (run_id, fence.seq, 2, 0, 1)
+    assert heir.must_claim().run_id == behind
+    (attempt,) = store.describe(fleet.conn, run_id)["attempts"]
+    expected = {"outcome": "interrupted", "cause": "crashed:SIGSEGV", "error": "signal 11", "stack": "Current thread ...", "slot": 0}
+    assert expected.items() <= attempt.items()
+    fleet.check_settled()
+
+
+@pytest.mark.parametrize(
+    ("charge", "counters", "last"),
+    [(Charge.CRASH, (0, 3), RunState.FAILED), (Charge.ERROR, (2, 0), RunState.FAILED), (Charge.NONE, (0, 0), RunState.PENDING)],
+)
+def test_each_charge_has_its_own_counter_and_limit(fleet: Fleet, charge: Charge, counters: tuple[int, int], last: RunState) -> None:
+    run_id = fleet.enqueue("p", key="k")
+    terms, states = Terms(max_attempts=2, max_crashes=3, mode="resume"), []
+    for _ in range(max(counters) or 5):
+        child = fleet.worker("p")
+        store.beat(fleet.conn, child.host_id, 20)
+        states += [state for _, state in fleet.crash(child, child.must_claim().fence, charge=charge, terms=terms)]
+    assert states == [RunState.PENDING] * (len(states) - 1) + [last]
+    assert fleet.state(run_id) is last
+    table = "failed" if last is RunState.FAILED else "live"
+    assert fleet.rows(f"SELECT errors, crashes FROM orbit.{table}") == [counters]
+    if last is RunState.FAILED:
+        assert fleet.value("SELECT cause FROM orbit.failed") == "crashed:SIGSEGV"
+    fleet.check_settled()
+
+
+def test_a_run_that_was_not_begun_pays_nothing(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    assert fleet.crash(child, child.must_claim().fence, begun=False) == [(run_id, RunState.PENDING)]
+    again = fleet.worker("p").must_claim()
+    assert (again.attempt, again.crashes) == (1, 0)
+    assert fleet.value("SELECT count(*) FROM orbit.outcomes") == 0
+
+
+def test_a_claim_that_its_dead_child_never_heard_of_is_found_by_its_token(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id, token = fleet.enqueue("p"), store.new_token()
+    store.claim(child.conn, child.child_id, token, child.lanes)
+    assert fleet.crash(child, asked=(token, child.lanes)) == [(run_id, RunState.PENDING)]
+    assert fleet.worker("p").must_claim().attempt == 1
+
+
+def test_a_child_that_never_connected_held_nothing(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    fence = child.must_claim().fence
+    child.child_id = 0
+    assert fleet.crash(child, fence) == []
+
+
+def test_several_runs_of_one_child_are_taken_back_in_the_order_of_their_places(fleet: Fleet) -> None:
+    child = fleet.worker("a", "b")
+    fences = []
+    for pipeline in ("a", "b", "a", "b"):
+        fleet.enqueue(pipeline)
+        fences.append(child.must_claim().fence)
+    taken = fleet.crash(child, *fences)
+    in_order = [fence.run_id for fence in sorted(fences, key=lambda fence: (fence.lane, fence.seq))]
+    assert [run_id for run_id, _ in taken] == in_order
+
+
+def test_runs_are_held_for_a_person_in_hold_mode_and_resumed_on_demand(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p", key="k")
+    fence = child.must_claim().fence
+    store.record_step(child.conn, fence, "load", "[1]", 0.5)
+    assert fleet.crash(child, fence, terms=HOLD) == [(run_id, RunState.INTERRUPTED)]
+    assert fleet.worker("p").claim() is None
+    assert fleet.state(run_id) is RunState.INTERRUPTED
+    fleet.check_settled()
+    assert store.resume(fleet.conn, run_id)
+    assert not store.resume(fleet.conn, run_id)
+    again = fleet.worker("p").must_claim()
+    assert (again.run_id, again.attempt, again.crashes) == (run_id, 2, 1)
+    assert store.load_steps(fleet.conn, run_id) == {"load": "[1]"}
+    fleet.check()
+
+
+def test_hold_mode_does_not_hold_what_was_not_begun(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    assert fleet.crash(child, child.must_claim().fence, begun=False, terms=HOLD)[0][1] is RunState.PENDING
+
+
+# --- the claim in flight ---
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_an_interrupt_waits_for_the_claim_in_flight_and_finds_what_it_took(fleet: Fleet, ending: str) -> None:
+    child, janitor = fleet.worker("p"), fleet.connect()
+    run_id, token = fleet.enqueue("p"), store.new_token()
+    with child.conn.transaction(force_rollback=ending == "rollback"):
+        store.claim(child.conn, child.child_id, token, child.lanes)
+        burial = fleet.in_background(janitor, lambda: fleet.crash(child, asked=(token, child.lanes), conn=janitor))
+        burial.until_blocked()
+    assert burial.result() == ([(run_id, RunState.PENDING)] if ending == "commit" else [])
+    assert fleet.state(run_id) is RunState.PENDING
+    fleet.check_settled()
+
+
+def test_a_claim_during_an_interrupt_is_refused_without_waiting(fleet: Fleet) -> None:
+    child, janitor = fleet.worker("p"), fleet.connect()
+    fleet.enqueue("p")
+    in_hand = child.must_claim()
+    waiting = fleet.enqueue("p")
+    with janitor.transaction():
+        fleet.crash(child, conn=janitor)
+        with pytest.raises(LeaseLost):
+            child.claim()
+        answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(in_hand.fence, "1"), store.new_token(), child.lanes)
+        assert (answer.accepted, answer.lease_ok, answer.claimed) == (True, False, None)
+    assert fleet.state(waiting) is RunState.PENDING
+    fleet.check_settled()
+
+
+def test_an_interrupt_gives_up_soon_when_the_dead_childs_session_goes_on(fleet: Fleet) -> None:
+    child, janitor = fleet.worker("p"), fleet.connect()
+    run_id = fleet.enqueue("p")
+    fence = child.must_claim().fence
+    with child.conn.transaction():
+        store.hold_run(child.conn, fence)
+        with pytest.raises(psycopg.errors.LockNotAvailable) as given_up:
+            fleet.crash(child, fence, conn=janitor)
+        assert store.is_outage(given_up.value)
+    assert fleet.crash(child, fence, conn=janitor) == [(run_id, RunState.PENDING)]
+
+
+# --- the death of a host ---
+
+
+def test_ending_a_host_takes_back_its_runs_uncharged(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    ids = [fleet.enqueue("p") for _ in range(3)]
+    child.must_claim()
+    child.must_claim()
+    boot_id = fleet.boot_id(child.host_id)
+    assert store.end_host(fleet.conn, boot_id, "arbiter_died", RESUME) == 2
+    assert store.end_host(fleet.conn, boot_id, "arbiter_died", RESUME) == 0
+    assert store.end_host(fleet.conn, "no such host", "arbiter_died", RESUME) == 0
+    heir = fleet.worker("p")
+    claimed = [heir.must_claim() for _ in range(3)]
+    assert [run.run_id for run in claimed] == ids
+    assert {run.crashes for run in claimed} == {0}
+    cause = store.describe(fleet.conn, ids[0])["attempts"][0]
+    assert (cause["outcome"], cause["cause"]) == ("interrupted", "interrupted")
+    assert "arbiter_died" in cause["error"]
+    fleet.check_settled()
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_ending_a_host_waits_for_the_claim_in_flight(fleet: Fleet, ending: str) -> None:
+    child, janitor = fleet.worker("p"), fleet.connect()
+    run_id = fleet.enqueue("p")
+    with child.conn.transaction(force_rollback=ending == "rollback"):
+        child.must_claim()
+        end = fleet.in_background(janitor, lambda: store.end_host(janitor, fleet.boot_id(child.host_id), "stopped", RESUME))
+        end.until_blocked()
+    assert end.result() == (1 if ending == "commit" else 0)
+    assert fleet.state(run_id) is RunState.PENDING
+    fleet.check_settled()
+
+
+def test_ending_a_host_waits_for_a_child_that_is_just_starting(fleet: Fleet) -> None:
+    host_id, starter, janitor = fleet.host("p"), fleet.connect(), fleet.connect()
+    with starter.transaction():
+        store.start_child(starter, host_id=host_id, slot=0, nonce="n", pid=2)
+        end = fleet.in_background(janitor, lambda: store.end_host(janitor, fleet.boot_id(host_id), "stopped", RESUME))
+        end.until_blocked()
+    end.result()
+    assert fleet.value("SELECT count(*) FROM orbit.children WHERE ended_at IS NULL") == 0
+
+
+class Fates:
+    """A judge and a silent host, whose times are set by hand: everything is in order for a rescue."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.judge, self.victim = fleet.host("p"), fleet.worker("p")
+        self.run_id = fleet.enqueue("p")
+        self.fence = self.victim.must_claim().fence
+        self.set(self.judge, "lease = '10 ms', steady_since = clock_timestamp() - interval '30 years'")
+        self.set(self.victim.host_id, "lease = '10 ms', lease_until = clock_timestamp()")
+
+    def set(self, host_id: int, what: str) -> None:
+        self.fleet.conn.execute(f"UPDATE orbit.hosts SET {what} WHERE id = {host_id}".encode())
+
+    def rescue(self) -> int:
+        return store.rescue(self.fleet.conn, self.judge, RESUME)
+
+
+def test_a_steady_host_rescues_the_runs_of_a_silent_one_and_they_pay_a_crash(fleet: Fleet) -> None:
+    fates = Fates(fleet)
+    assert fates.rescue() == 1
+    assert not store.beat(fleet.conn, fates.victim.host_id, 20).alive
+    again = fleet.worker("p").must_claim()
+    assert (again.run_id, again.crashes) == (fates.run_id, 1)
+    assert store.describe(fleet.conn, fates.run_id)["attempts"][0]["cause"] == "host_lost"
+    assert not fates.victim.succeed(fates.fence)
+    fleet.check_settled()
+
+
+@pytest.mark.parametrize(
+    ("who", "what"),
+    [
+        ("judge", "steady_since = clock_timestamp()"),
+        ("judge", "lease_until = clock_timestamp()"),
+        ("judge", "lease = '2 hours'"),
+        ("victim", "lease = '10 years'"),  # the server has not been up that long
+        ("victim", "lease_until = clock_timestamp() + interval '1 s'"),
+    ],
+)
+def test_no_host_is_ended_unless_its_silence_is_proved(fleet: Fleet, who: str, what: str) -> None:
+    fates = Fates(fleet)
+    fates.set(fates.judge if who == "judge" else fates.victim.host_id, what)
+    assert fates.rescue() == 0
+    assert fates.victim.succeed(fates.fence)
+
+
+def test_a_host_that_was_ended_ends_nobody(fleet: Fleet) -> None:
+    fates = Fates(fleet)
+    store.end_host(fleet.conn, fleet.boot_id(fates.judge), "stopped", RESUME)
+    assert fates.rescue() == 0
+
+
+def test_a_beat_in_flight_saves_its_host(fleet: Fleet) -> None:
+    fates = Fates(fleet)
+    with fates.victim.conn.transaction():
+        store.beat(fates.victim.conn, fates.victim.host_id, 20)
+        assert fates.rescue() == 0
+    assert fates.rescue() == 0
+    assert fates.victim.succeed(fates.fence)
+
+
+# --- reconcile ---
+
+
+def test_reconcile_takes_back_what_an_interrupt_was_not_told_of(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    child.must_claim()
+    assert fleet.crash(child) == []
+    assert store.reconcile(fleet.conn, RESUME) == 1
+    assert store.reconcile(fleet.conn, RESUME) == 0
+    assert fleet.state(run_id) is RunState.PENDING
+    fleet.check_settled()
+
+
+def test_reconcile_leaves_the_living_alone(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    fence = child.must_claim().fence
+    fleet.conn.execute("UPDATE orbit.hosts SET lease_until = clock_timestamp()")  # a lapsed lease stops no run
+    assert store.reconcile(fleet.conn, RESUME) == 0
+    assert child.succeed(fence)
+
+
+def test_reconcile_goes_on_past_a_row_that_is_locked(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    for _ in range(3):
+        fleet.enqueue("p")
+    fences = [child.must_claim().fence for _ in range(3)]
+    with child.conn.transaction():
+        store.hold_run(child.conn, fences[1])
+        fleet.crash(child)
+        assert store.reconcile(fleet.conn, RESUME) == 2
+    assert store.reconcile(fleet.conn, RESUME) == 1
+    fleet.check_settled()
+
+
+def test_reconcile_goes_on_past_a_row_that_cannot_be_moved(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    for _ in range(3):
+        fleet.enqueue("p")
+    fences = [child.must_claim().fence for _ in range(3)]
+    clash = "INSERT INTO orbit.outcomes (run_id, token, attempt, reported, outcome) VALUES (%s, %s, 1, false, 'interrupted')"
+    fleet.conn.execute(clash, [fences[1].run_id, fences[1].token])
+    fleet.crash(child)
+    assert store.reconcile(fleet.conn, RESUME) == 2
+    assert fleet.state(fences[1].run_id) is RunState.RUNNING
+
+
+def test_reconcile_works_through_more_than_a_batch(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    store.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 1100)
+    claims = itertools.takewhile(lambda claimed: claimed is not None, iter(child.claim, object()))
+    assert sum(1 for _ in claims) == 1100
+    assert store.end_host(fleet.conn, fleet.boot_id(child.host_id), "stopped", RESUME) == 1100
+    fleet.check_settled()
+
+
+def test_a_run_out_of_attempts_fails_by_its_childs_report_only(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    child.finish(Report.failed(child.must_claim().fence, FAILURE))
+    store.end_host(fleet.conn, fleet.boot_id(child.host_id), "stopped", RESUME)
+    assert fleet.state(run_id) is RunState.FAILED
+    fleet.check_settled()

@@ -1,0 +1,151 @@
+"""The SQL and the Python agree with each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from orbitd import store
+from orbitd.rules.states import RunState
+from orbitd.store import Beat, Claimed, Enqueued, FinishedAndClaimed, Lane, Outcome, Place, Report, queries
+from tests.store.fleet import FAILURE, HOLD, RESUME, Fleet
+
+FILES = ["claims", "hosts", "runs", "steps"]
+STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
+
+DATACLASSES = {
+    "claim": Claimed,
+    "register_pipelines": Lane,
+    "lanes_of": Lane,
+    "enqueue": Enqueued,
+    "place": Place,
+    "beat": Beat,
+    "finish_and_claim": FinishedAndClaimed,
+}
+
+
+def columns(fleet: Fleet, statement: bytes) -> list[str]:
+    """The columns of a statement, as the server tells them when it has prepared it."""
+    pgconn = fleet.conn.pgconn
+    prepared = pgconn.prepare(b"", re.sub(rb"%\(\w+\)s", b"NULL", statement))
+    assert not prepared.error_message, prepared.error_message.decode()
+    described = pgconn.describe_prepared(b"")
+    return [(described.fname(i) or b"").decode() for i in range(described.nfields)]
+
+
+def field_names(row: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(row)]
+
+
+@pytest.mark.parametrize(("file", "name"), STATEMENTS)
+def test_each_statement_can_be_prepared_and_gives_the_columns_of_its_dataclass(unwritten: Fleet, file: str, name: str) -> None:
+    found = columns(unwritten, queries.load(file)[name])
+    assert found
+    match DATACLASSES.get(name):
+        case None:
+            pass
+        case row if row is Beat:
+            assert found == [*field_names(Beat)[:-1], "cancel_runs", "cancel_children"]
+        case row if row is FinishedAndClaimed:
+            assert found == [*field_names(FinishedAndClaimed)[:-1], *field_names(Claimed)]
+        case row:
+            assert found == field_names(row)
+
+
+def test_each_statement_has_a_sentence_and_each_parameter_a_type() -> None:
+    for file, name in STATEMENTS:
+        text = queries.load(file)[name].decode()
+        assert text.startswith("-- "), name
+        assert not re.search(r"%\(\w+\)s(?!::)", text), name
+
+
+def test_all_sql_is_ascii_so_that_it_loads_into_a_database_of_any_encoding() -> None:
+    for path in queries.FOLDER.parent.rglob("*.sql"):
+        assert path.read_bytes().isascii(), path
+
+
+def test_each_function_is_in_a_file_of_its_name_and_says_what_for() -> None:
+    for path in (queries.FOLDER / "functions").glob("*.sql"):
+        text = path.read_text("utf-8")
+        assert text.startswith("-- "), path
+        assert re.findall(r"^CREATE OR REPLACE FUNCTION orbit\.(\w+)\(", text, re.MULTILINE) == [path.stem]
+        if path.stem != "next_run_id":  # inlined
+            assert "LANGUAGE plpgsql" in text, path
+
+
+def test_the_database_has_the_functions_of_the_files_and_no_others(unwritten: Fleet) -> None:
+    stored = {name for (name,) in unwritten.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'orbit'::regnamespace")}
+    assert stored == {path.stem for path in (queries.FOLDER / "functions").glob("*.sql")}
+
+
+def test_every_function_runs(own_fleet: Fleet) -> None:
+    """A function's body is checked only when it runs: this tour runs each of them."""
+    own_fleet.conn.execute("ALTER DATABASE " + own_fleet.conn.info.dbname + " SET track_functions = 'all'")
+    with Fleet(own_fleet.dsn) as tour:
+        child = tour.worker("p", "q")
+        conn = child.conn
+        ids = store.enqueue_many(conn, [{"pipeline": "p", "key": str(i)} for i in range(6)])
+        conn.execute("SELECT orbit.enqueue('p')")
+        store.enqueue(conn, "p", in_seconds=0.000001)
+        fence = child.must_claim().fence
+        store.record_step(conn, fence, "s", "1", 0.1)
+        store.record_progress(conn, fence, 0.5, None)
+        store.append_logs(conn, fence, [("2026-01-01T00:00:00Z", "info", "x")])
+        answer = store.finish_and_claim(conn, child.child_id, Report.failed(fence, FAILURE), store.new_token(), child.lanes)
+        assert answer.claimed
+        store.release(conn, answer.claimed.fence)
+        store.cancel(conn, ids[2], "me")
+        store.enqueue(conn, "unknown", queue="elsewhere")
+        store.register_pipelines(conn, child.host_id, [store.PipelineSpec("unknown", "q", 0, "{}")])
+        store.beat(conn, child.host_id, 20)
+        child.child_id = store.start_child(conn, host_id=child.host_id, slot=0, nonce=child.nonce, pid=1)
+        fence = child.must_claim().fence
+        tour.crash(child, fence, terms=HOLD)
+        store.resume(conn, fence.run_id)
+        store.rescue(conn, child.host_id, RESUME)
+        store.end_host(conn, tour.boot_id(child.host_id), "stopped", RESUME)
+        store.make_partitions(conn)
+        with pytest.raises(store.LeaseLost):
+            child.claim()
+        with pytest.raises(Exception, match="printable"):
+            store.enqueue(conn, "")
+    missing = {path.stem for path in (queries.FOLDER / "functions").glob("*.sql")} - {"next_run_id"}
+    names = set(missing)
+    while missing:  # until the counters of the closed sessions have arrived
+        own_fleet.conn.execute("SELECT pg_stat_clear_snapshot()")
+        missing = names - {name for (name,) in own_fleet.rows("SELECT funcname FROM pg_stat_user_functions")}
+
+
+def check_of(fleet: Fleet, table: str, column: str) -> set[str]:
+    """The words that a CHECK allows for a column."""
+    query = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'c'"
+    (definition,) = (text for (text,) in fleet.rows(query, table) if re.match(rf"CHECK \(\({column} = ANY", str(text)))
+    return set(re.findall(r"'(\w+)'", str(definition)))
+
+
+def test_the_outcomes_of_the_code_are_those_of_the_check(unwritten: Fleet) -> None:
+    assert check_of(unwritten, "orbit.outcomes", "outcome") == set(Outcome)
+
+
+def test_the_states_of_the_view_are_those_of_the_code(unwritten: Fleet) -> None:
+    definition = str(unwritten.value("SELECT pg_get_viewdef('orbit.runs_view')"))
+    spoken = set(re.findall(r"THEN '(\w+)'::text", definition))
+    terminal = {"succeeded", "failed", "cancelled"}
+    assert spoken | terminal == set(RunState)
+    assert terminal <= set(Outcome)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "(run_id, lane, state) VALUES (1, 1, 2)",
+        "(run_id, lane, state) VALUES (1, 1, 1)",
+        "(run_id, lane, token) VALUES (1, 1, 5)",
+        "(run_id, lane, state, token, claimed_at) VALUES (1, 1, 1, 5, now())",
+    ],
+)
+def test_live_refuses_rows_that_are_neither_pending_nor_running(unwritten: Fleet, row: str) -> None:
+    with pytest.raises(Exception, match="violates check constraint"):
+        unwritten.conn.execute(f"INSERT INTO orbit.live {row}".encode())
