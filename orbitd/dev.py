@@ -45,7 +45,7 @@ _DATABASE = "orbitd"
 _FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU}
 _STOPPING = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 _WATCHED = _FORWARDED | {signal.SIGCHLD}
-_UP_SECONDS = 60.0
+_SPARE_SECONDS = 10.0
 _CALL_SECONDS = 2.0
 _LOOK_SECONDS = 0.05
 _SHORTEST_DATABASE_LIFE_SECONDS = 5.0
@@ -86,19 +86,22 @@ def run(pipelines: list[str], *, children: int = 2, folder: Path = Path(".orbitd
     except OrbitError as error:
         print(f"orbitd dev: {error}", file=sys.stderr)
         return ExitCode.FAILED if isinstance(error, Conflict) else error.exit_code
+    except OSError as error:
+        print(f"orbitd dev: cannot work in {folder}: {error}\nhint: run it in a directory that you may write to", file=sys.stderr)
+        return ExitCode.FAILED
 
 
 def _run(pipelines: list[str], children: int, folder: Path, preparing: _Preparing) -> int:
     has_terminal = _has_terminal()
     with contextlib.ExitStack() as undo:
         _make_folder(folder)
-        lock = hold_lock(folder / "lock")
+        lock = hold_lock(folder / "lock", on_wait=lambda: _say(["waiting for what a killed `orbitd dev` left behind to end"]))
         undo.callback(os.close, lock)
         cluster = _embedded_database(folder, undo)
         dsn = cluster.dsn(_DATABASE) if cluster else _configured_database()
         _migrate(dsn)
         settings_file = _write_settings(folder, pipelines, children, dsn)
-        daemon = undo.enter_context(_daemon(settings_file, lock))
+        daemon = undo.enter_context(_daemon(settings_file, lock, has_own_database=cluster is not None))
         is_up = _await_up(daemon, settings_file, preparing)
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         preparing.check()
@@ -108,13 +111,9 @@ def _run(pipelines: list[str], children: int, folder: Path, preparing: _Preparin
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder, ours alone; for root passable, because PostgreSQL's user has to go through it."""
-    try:
-        folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-        owner = folder.stat().st_uid
-    except OSError as error:
-        raise Refused(f"cannot make {folder}: {error.strerror}", "run it in a directory that you may write to") from error
-    if owner != os.geteuid():
+    """Make the folder, ours alone; for root passable, because PostgreSQL's user has to go through it. Raises Refused, OSError."""
+    folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    if (owner := folder.stat().st_uid) != os.geteuid():
         raise Refused(f"{folder} belongs to user {owner}", "run it in a directory of your own, or remove that folder")
     (folder / ".gitignore").write_text("*\n")
 
@@ -172,14 +171,16 @@ def _toml_section(name: str, values: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _daemon(settings_file: Path, lock: int) -> Iterator[subprocess.Popen[bytes]]:
+def _daemon(settings_file: Path, lock: int, *, has_own_database: bool) -> Iterator[subprocess.Popen[bytes]]:
     """The daemon; stopped in order and waited for when we leave before it has ended."""
+    # when we are killed: finishing the runs in hand makes sense only if their database outlives us
+    last_signal = signal.SIGQUIT if has_own_database else signal.SIGTERM
     daemon = subprocess.Popen(
         [sys.executable, "-m", "orbitd", "-c", str(settings_file), "--allow-root"],
         stdin=subprocess.DEVNULL,
         pass_fds=[lock],
         start_new_session=True,
-        preexec_fn=in_our_shadow(signal.SIGTERM),  # noqa: PLW1509  (one thread)
+        preexec_fn=in_our_shadow(last_signal),  # noqa: PLW1509  (one thread)
     )
     try:
         yield daemon
@@ -191,20 +192,20 @@ def _daemon(settings_file: Path, lock: int) -> Iterator[subprocess.Popen[bytes]]
 
 
 def _await_up(daemon: subprocess.Popen[bytes], settings_file: Path, preparing: _Preparing) -> bool:
-    """Wait until a child can take runs; False when the daemon ended instead, having said why. Raises WaitTimeout."""
+    """Wait until all children can take runs; False when the daemon ended instead, having said why. Raises WaitTimeout."""
     settings = config.load(settings_file, environ=os.environ)
     socket = config.socket_path(settings, os.environ)
-    wanted = min(1, settings.children.count)
-    deadline = time.monotonic() + _UP_SECONDS
+    patience_seconds = settings.children.boot_timeout + _SPARE_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline:
         preparing.check()
         if daemon.poll() is not None:
             return False
         with contextlib.suppress(OrbitError):  # it does not listen yet
-            if call(socket, "status", {}, _CALL_SECONDS)["children"]["ready"] >= wanted:
+            if call(socket, "status", {}, _CALL_SECONDS)["children"]["ready"] >= settings.children.count:
                 return True
         time.sleep(_LOOK_SECONDS)
-    raise WaitTimeout(f"the daemon was not ready within {_UP_SECONDS:.0f}s", f"start it by hand to see why: orbitd -c {settings_file}")
+    raise WaitTimeout(f"the daemon was not ready within {patience_seconds:.0f}s", f"start it by hand to see why: orbitd -c {settings_file}")
 
 
 @dataclass
@@ -268,8 +269,8 @@ def _six_lines(daemon: subprocess.Popen[bytes], cluster: Cluster | None, dsn: st
     orbitctl = _typed(Path(sys.executable).with_name("orbitctl"))
     psql = f"{_typed(cluster.psql)} {shlex.quote(dsn)}" if cluster else 'psql "$DATABASE_URL"'
     pipelines = _served_pipelines(dsn)
-    example = min(pipelines, key=lambda name: len(pipelines[name]))
-    needed = pipelines[example]
+    example = min(pipelines, key=lambda name: len(pipelines[name]), default="PIPELINE")
+    needed = pipelines.get(example, [])
     words = " ".join([example, *(f"{name}=..." for name in needed)])
     arguments = f", '{json.dumps(dict.fromkeys(needed, '...'))}'" if needed else ""
     sql = f"select orbit.enqueue('{example}'{arguments})"
@@ -285,12 +286,15 @@ def _six_lines(daemon: subprocess.Popen[bytes], cluster: Cluster | None, dsn: st
 
 def _served_pipelines(dsn: str) -> dict[str, list[str]]:
     """The pipelines that are served on the database, by name, with the arguments that they cannot do without."""
-    with connect(dsn, connect_timeout_seconds=_CALL_SECONDS, call_timeout_seconds=_CALL_SECONDS, application_name="orbitd dev") as conn:
-        rows = conn.execute(
-            "select name, signature -> 'required' from orbit.pipelines"
-            " where name in (select unnest(pipelines) from orbit.hosts where ended_at is null) order by name"
-        )
-        return dict(rows.fetchall())
+    try:
+        with connect(dsn, connect_timeout_seconds=_CALL_SECONDS, call_timeout_seconds=_CALL_SECONDS, application_name="orbitd dev") as conn:
+            rows = conn.execute(
+                "select name, signature -> 'required' from orbit.pipelines"
+                " where name in (select unnest(pipelines) from orbit.hosts where ended_at is null) order by name"
+            )
+            return dict(rows.fetchall())
+    except psycopg.Error:
+        return {}  # the daemon sits out such a moment too: no reason to end
 
 
 def _double_quoted(text: str) -> str:

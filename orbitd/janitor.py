@@ -4,6 +4,7 @@
     bells         rings idle children when the database announces work (LISTEN), or a beat finds some
     bury          takes back the runs of a dead child, at once
     reconcile     takes back what belongs to nobody, at its start and once a minute
+    partitions    made ahead, once an hour
     rescue        takes back the runs of hosts whose lease has lapsed
 
 One loop: sleep on the arbiter's channel, the database's notifications and the next duty. Its own death loses nothing: the
@@ -13,6 +14,7 @@ state, told to the arbiter, and no reason to exit.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -34,6 +36,7 @@ from orbitd.system.channel import Channel, ChannelClosed, Message
 from orbitd.system.slots import SharedSlots
 
 _RECONCILE_SECONDS = 60.0
+_PARTITIONS_SECONDS = 3600.0
 _SHORTEST_PAUSE_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 5.0
 _LEASE_MARGIN = 0.1
@@ -72,7 +75,7 @@ class Janitor:
         self._host_id = 0
         self._attempts = 0
         self._is_stopping = False
-        self._beat_at = self._next_beat = self._next_reconcile = 0.0
+        self._beat_at = self._next_beat = self._next_reconcile = self._next_partitions = 0.0
 
     def work(self) -> None:
         """Do the duties until told to stop. Raises ChannelClosed."""
@@ -104,9 +107,17 @@ class Janitor:
         if now >= self._next_reconcile:
             store.reconcile(self._connection, self._terms())
             self._next_reconcile = now + _RECONCILE_SECONDS
+        if now >= self._next_partitions:
+            self._make_partitions(self._connection)
+            self._next_partitions = now + _PARTITIONS_SECONDS
         if now >= self._next_beat:
             self._beat(self._connection)
         self._answer_notifications(self._connection)
+
+    def _make_partitions(self, connection: Connection) -> None:
+        """Have partitions for the coming days. Whoever holds a table just now may be making them, or reads for long: next time."""
+        with contextlib.suppress(psycopg.errors.LockNotAvailable):
+            store.make_partitions(connection)
 
     # --- the host's place in the fleet ---
 

@@ -258,6 +258,13 @@ def test_a_database_that_does_not_answer_is_an_error(start: Callable[..., Dev]) 
     assert "orbitd dev: " in dev.stderr
 
 
+def test_a_directory_that_cannot_be_used_is_named(start: Callable[..., Dev], directory: Path) -> None:
+    (directory / ".orbitd").touch()
+    dev = start()
+    assert dev.process.wait() == 1
+    assert f"cannot work in .orbitd: [Errno 17] File exists: '{directory}/.orbitd'" in dev.stderr
+
+
 def test_a_killed_postgresql_is_started_again(dev: Dev) -> None:
     os.kill(dev.postgres_pid, signal.SIGKILL)
     assert dev.process.stdout

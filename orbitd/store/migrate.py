@@ -1,7 +1,8 @@
 """Bring a database's schema to this program's version, and tell whether it is there.
 
 Migrations are numbered files, forward only. Each runs in a transaction of its own under one lock, so that it does not matter
-who is killed when, or how many start at once. The functions are made again each time, after the tables.
+who is killed when, or how many start at once. The functions are made again each time, after the tables; one that takes or
+returns other things than before must be dropped by a migration first.
 """
 
 from __future__ import annotations

@@ -148,19 +148,22 @@ def choose_installation(environ: Mapping[str, str], data: Path) -> Installation:
     )
 
 
-def hold_lock(path: Path, *, patience_seconds: float = _STOP_SECONDS) -> int:
+def hold_lock(path: Path, *, on_wait: Callable[[], object] = lambda: None) -> int:
     """Take the lock of a folder and return its descriptor; processes that inherit it hold it too.
 
-    When the one who took it has died, what it started may still be ending: that is waited for.
+    When the one who took it has died, what it started may still be ending: that is waited for, after a call of `on_wait`.
     Raises Conflict when the one who took it lives, or when the wait was in vain.
     """
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + patience_seconds
+    deadline = None
     while not _try_lock(lock):
         holder = int(os.pread(lock, 20, 0) or 0)
-        if _is_alive(holder) or time.monotonic() > deadline:
+        if _is_alive(holder) or (deadline and time.monotonic() > deadline):
             os.close(lock)
             raise Conflict(f"one is running already in {path.parent} (process {holder})", f"stop it first: kill {holder}")
+        if not deadline:
+            deadline = time.monotonic() + _STOP_SECONDS
+            on_wait()
         time.sleep(_LOOK_SECONDS)
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)

@@ -216,3 +216,16 @@ def test_runs_enqueued_before_any_daemon_knew_the_pipeline_are_done(begin: Begin
     run_id = daemon.enqueue("math.add", a=1)
     daemon.start()
     assert daemon.await_run(run_id, "succeeded")["result"] == 2
+
+
+def test_partitions_for_the_coming_days_are_there_whoever_migrated_when(begin: Begin) -> None:
+    daemon = begin(ADD, start=False)
+    count = "select count(*) as n from pg_inherits where inhparent = 'orbit.runs'::regclass"
+    made = daemon.query(count)
+    daemon.execute(
+        "do $$ declare t text; begin for t in select inhrelid::regclass from pg_inherits where inhparent = 'orbit.runs'::regclass"
+        " and inhrelid::regclass::text not like '%default' loop execute 'drop table ' || t; end loop; end $$"
+    )
+    assert daemon.query(count) == [{"n": 1}]
+    daemon.start()
+    eventually(lambda: daemon.query(count), lambda rows: rows == made)

@@ -11,8 +11,6 @@ from orbitd.rules.states import RunState
 from orbitd.store import PipelineSpec
 from tests.store.fleet import OPEN_SIGNATURE, Fleet
 
-CATCH_ALL = 1
-
 
 def test_a_run_is_pending_and_its_id_grows(fleet: Fleet) -> None:
     first, second = fleet.ask("p"), fleet.ask("p")
@@ -235,14 +233,14 @@ def test_the_queue_and_priority_are_the_pipelines_unless_given(fleet: Fleet) -> 
 
 def test_a_run_of_an_unknown_pipeline_waits_in_the_catch_all_lane_until_somebody_registers_it(fleet: Fleet) -> None:
     early = [fleet.enqueue("late"), fleet.enqueue("never"), fleet.enqueue("late", key="k"), fleet.enqueue("late", in_seconds=3600)]
-    assert {store.place(fleet.conn, run_id).lane for run_id in early[:3]} == {CATCH_ALL}
+    assert {store.place(fleet.conn, run_id).lane for run_id in early[:3]} == {store.CATCH_ALL_LANE}
     child = fleet.worker("late")
     assert child.claim() is None
     beat = store.beat(fleet.conn, child.host_id, 20)
     assert beat.lanes_with_work == child.lanes == beat.lanes
     assert [child.must_claim().run_id for _ in range(2)] == [early[0], early[2]]
     assert child.claim() is None
-    assert store.place(fleet.conn, early[1]).lane == CATCH_ALL
+    assert store.place(fleet.conn, early[1]).lane == store.CATCH_ALL_LANE
     fleet.check()
 
 

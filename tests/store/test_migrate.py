@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import importlib
 import threading
 from pathlib import Path
 
 import pytest
 
 from orbitd import store
-from orbitd.store import SchemaMismatch, migrate as migrate_function
+from orbitd.store import SchemaMismatch
 from tests.store.fleet import Fleet
 
 
@@ -15,7 +16,7 @@ def test_migrating_an_empty_database_applies_all_and_again_nothing(empty_dsn: st
         with pytest.raises(SchemaMismatch, match="no orbit schema") as missing:
             store.check_schema(fleet.conn)
         assert missing.value.hint == "run `orbitd migrate`"
-        assert migrate_function(empty_dsn)[0] == "0001_schema"
+        assert store.migrate(empty_dsn)[0] == "0001_schema"
         assert store.migrate(fleet.conn) == []
         store.check_schema(fleet.conn)
         assert fleet.ask("p").created
@@ -39,9 +40,7 @@ def test_migrating_twice_at_once_applies_each_once(empty_dsn: str) -> None:
 
 
 def test_a_migration_that_is_killed_is_done_again(empty_dsn: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from orbitd.store import queries
-
-    module = __import__("orbitd.store.migrate", fromlist=["_apply"])
+    module = importlib.import_module("orbitd.store.migrate")
     broken = tmp_path / "0001_schema.sql"
     broken.write_bytes(module._MIGRATIONS[1].read_bytes() + b"; SELECT pg_terminate_backend(pg_backend_pid());")
     with monkeypatch.context() as patched:
@@ -50,7 +49,6 @@ def test_a_migration_that_is_killed_is_done_again(empty_dsn: str, monkeypatch: p
             store.migrate(empty_dsn)
     assert store.is_outage(killed.value)
     assert store.migrate(empty_dsn) == ["0001_schema"]
-    assert queries.FOLDER.is_dir()
 
 
 @pytest.mark.parametrize(("version", "fits"), [(0, False), (1, True), (2, True), (3, False)])

@@ -65,7 +65,7 @@ class Databases:
     def copy_of(self, template: str) -> Iterator[str]:
         """The DSN of a new database, dropped afterwards whoever is still connected."""
         name = f"test_{next(self._numbers)}"
-        self._execute(f"create database {name} template {template}")
+        self._execute(f"create database {name} template {template} strategy file_copy")  # several times as fast as the default
         try:
             yield self._cluster.dsn(name)
         finally:
