@@ -18,6 +18,7 @@ from orbitd.ctl.parser import FLAGS, all_arguments, parse
 from orbitd.ctl.verbs import ALL_COMMANDS, GROUPS
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.states import RunState, SlotState
+from tests.support.postgres import missing_rig
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf/orbitd.toml"
@@ -110,10 +111,11 @@ class TestPages:
         assert path.read_text() == manual.with_parts(path.read_text()), "run: python -m orbitd.ctl.manual"
 
     @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-    @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
-    def test_groff_has_nothing_to_say(self, path: Path) -> None:
-        done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z", path], capture_output=True, text=True, check=True, timeout=20)
-        assert done.stderr == ""
+    def test_mandoc_has_nothing_to_warn_of(self, path: Path) -> None:
+        if shutil.which("mandoc") is None:
+            missing_rig("mandoc is not installed: apt-get install mandoc")
+        done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", path], capture_output=True, text=True, check=False, timeout=20)
+        assert (done.returncode, done.stdout) == (0, "")
 
     def test_there_is_one_for_each_program_and_file(self) -> None:
         assert [path.name for path in PAGES] == ["orbitctl.1", "orbitd.8", "orbitd.toml.5"]
