@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from bench import idle, kills, latency, reload, report, status, throughput
 from bench.report import Row
 from bench.rig import QUICK, Effort, Rig, rigged
+from orbitd.errors import OrbitError
 
 MEASUREMENTS: Mapping[str, Callable[[Rig], list[Row]]] = MappingProxyType(
     {
@@ -36,16 +37,27 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round: to see whether it works, not for figures")
     options = parser.parse_args()
     effort = QUICK if options.quick else Effort()
-    if options.rounds:
+    if options.rounds is not None:
+        if options.rounds < 1:
+            parser.error(f"--rounds {options.rounds}: give 1 or more")
         effort = replace(effort, rounds=options.rounds)
+    try:
+        measure(effort, options.only or list(MEASUREMENTS))
+    except OrbitError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def measure(effort: Effort, names: Sequence[str]) -> None:
+    """Print the table of these measurements."""
     rows: list[Row] = []
     with rigged(effort) as rig:
         heading = report.heading(rig.server_version())
-        for name in options.only or MEASUREMENTS:
+        for name in names:
             print(f"measuring {name}", file=sys.stderr)
             rows += MEASUREMENTS[name](rig)
     print(f"{heading}\n\n{report.table(rows)}\n\n{report.LEGEND}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Row:
         value = statistics.median(self.values)
         ratio = value / reference if self.beside and (reference := statistics.median(self.beside)) else math.nan
         verdict = "" if self.goal is None else f"{self.goal} {'met' if self.goal.is_met(value, ratio) else '**missed**'}"
-        beside = f"{_spread(self.beside)} {self.beside_name}" if self.beside else self.beside_name
+        beside = f"{self.beside_name}: {_spread(self.beside)}" if self.beside else self.beside_name
         return self.target, self.what, _spread(self.values), beside, "" if math.isnan(ratio) else f"{_short(ratio)} ×", verdict
 
 

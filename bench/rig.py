@@ -33,14 +33,15 @@ class Effort:
     """How long to measure; all but the first are for one round."""
 
     rounds: int = 3
-    busy_seconds: float = 4.0
+    turns: int = 3
+    turn_seconds: float = 2.0
     idle_seconds: float = 20.0
     enqueues: int = 70
     kills: int = 10
     calls: int = 10
 
 
-QUICK = Effort(rounds=1, busy_seconds=1.5, idle_seconds=6.0, enqueues=30, kills=5, calls=5)
+QUICK = Effort(rounds=1, turns=1, turn_seconds=1.5, idle_seconds=6.0, enqueues=30, kills=5, calls=5)
 
 
 class Rig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bench.stamps import now
 
 _ORBITCTL = Path(sys.executable).with_name("orbitctl")
 _NOTHING = [sys.executable, "-c", "pass"]
+_BURN_IN_SECONDS = 3.0  # before that the scheduler still favours us, who have slept so long
 _BURN = [sys.executable, "-c", "while True: pass"]
 
 
@@ -27,6 +29,7 @@ def measure(rig: Rig) -> list[Row]:
         for _ in range(rig.effort.rounds):
             _call(status, calm, rig.effort.calls)
             burners = [subprocess.Popen(_BURN) for _ in range(os.cpu_count() or 1)]
+            time.sleep(_BURN_IN_SECONDS)
             _call(status, busy, rig.effort.calls)
             end(burners)
     name = "python -c pass"

@@ -36,11 +36,13 @@ from orbitd.rules.roster import Roster
 from orbitd.rules.states import StopLevel
 from orbitd.rules.supervise import Desired
 from orbitd.system import clock, log, process
-from orbitd.system.channel import Message
+from orbitd.system.channel import ChannelClosed, Message
 from orbitd.system.slots import MAX_SLOTS
 from orbitd.system.wakeup import Wakeup
 
 _PAUSE_AFTER_FAULT_SECONDS = 0.2
+_FULL_SAMPLE_SECONDS = 30.0
+_MOST_KILLED_IMPORTS = 3
 _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "TSTP", "CONT", "CHLD")
 
 
@@ -67,7 +69,8 @@ class Arbiter:
     """Supervises; see the module's text. `load_settings` reads the configuration anew and raises ConfigError."""
 
     def __init__(self, settings: Settings, load_settings: Callable[[], Settings], incarnation: Incarnation) -> None:
-        self.settings, self._staged_settings = settings, settings
+        self.settings = settings
+        self._settings_of = {1: settings}
         self._load_settings, self._incarnation = load_settings, incarnation
         self.wakeup = Wakeup()
         self.fleet = Fleet(self, self.wakeup)
@@ -96,22 +99,24 @@ class Arbiter:
         self.wakeup.catch([getattr(signal, f"SIG{name}") for name in _SIGNALS], self._on_signal)
         log.event("started", version=__version__, children=self.desired.count)
         while not supervise.is_finished(self.roster, self.desired):
-            try:
-                self._turn()
-            except Exception:  # noqa: BLE001 - a fault of ours must not end the fleet; nor may it become a busy loop
-                log.fault("turn_failed", error=traceback.format_exc())
-                time.sleep(_PAUSE_AFTER_FAULT_SECONDS)
+            for part in (self._look, self._decide, self._tell, self._listen):
+                try:
+                    part()
+                except Exception:  # noqa: BLE001 - a fault of ours in one part must not end the fleet, nor starve the other parts
+                    log.fault("turn_failed", part=part.__name__, error=traceback.format_exc())
+                    time.sleep(_PAUSE_AFTER_FAULT_SECONDS)
         if self._is_handed_back:
             self._incarnation.end()
         log.event("stopped", exit_code=int(self.exit_code))
         return self.exit_code
 
-    def _turn(self) -> None:
-        """Decide what to do about all that was noted, do it, and sleep until something happens."""
-        now = clock.now()
-        self._look(now)
-        for action in supervise.decide(self.roster, self.desired, self.limits, now):
+    def _decide(self) -> None:
+        """Decide what to do about all that was noted, and do it."""
+        for action in supervise.decide(self.roster, self.desired, self.limits, clock.now()):
             self.perform(action)
+
+    def _tell(self) -> None:
+        """Let everybody know who waits for it: our processes, the next arbiter, the operator."""
         self.fleet.flush()
         if self._is_record_stale:
             self._is_record_stale = False
@@ -120,6 +125,9 @@ class Arbiter:
         if self._server:
             self._server.expire(clock.now())
             self._server.settle(clock.now())
+
+    def _listen(self) -> None:
+        """Sleep until something happens, and note it."""
         for happened in self.wakeup.wait(self._next_deadline()):
             happened()
 
@@ -130,16 +138,23 @@ class Arbiter:
             due = min(due, server_due)
         return min(due, self._next_look) if any(self.roster.children()) else due
 
-    def _look(self, now: float) -> None:
+    def _look(self) -> None:
         """Read what shared memory says; once in `look_seconds` at least, since a run's deadline is set there. Then also weigh."""
         self.note(events.JanitorTicked(self.fleet.slots.header.janitor_tick_at))
         for child in self.roster.children():
             self.fleet.look(child.slot)
+        now = clock.now()
         if now >= self._next_look:
             self._next_look = now + self.limits.look_seconds
-            for child in self.roster.children():
-                self.fleet.weigh(child.slot)
+            self._weigh(now)
             self._keep_socket()
+
+    def _weigh(self, now: float) -> None:
+        """A sample of every child's memory, and a full one, the dearer, of one whose last is old."""
+        children = list(self.roster.children())
+        stale = min(children, key=lambda child: child.own_seen_at, default=None)
+        for child in children:
+            self.fleet.weigh(child.slot, fully=child is stale and now >= child.own_seen_at + _FULL_SAMPLE_SECONDS)
 
     def _keep_socket(self) -> None:
         """Whatever cleans up temporary files may have removed the control socket's name."""
@@ -167,7 +182,10 @@ class Arbiter:
         self._is_record_stale |= isinstance(event, events.ChildSaidHello | events.ChildExited | events.MoldSpawned | events.JanitorSpawned)
 
     def mold_said(self, generation: int, message: Message) -> None:
-        """A mold is ready, or has failed."""
+        """A mold is ready, or has failed. One that was overtaken has nothing more to say."""
+        mold = self.roster.molds.get(generation)
+        if mold is None or mold.is_leaving:
+            return
         match message["type"]:
             case "ready":
                 log.event("mold_ready", gen=generation, pipelines=",".join(spec["name"] for spec in message["pipelines"]))
@@ -184,14 +202,18 @@ class Arbiter:
         if mold is None or mold.is_leaving:
             return
         log.warn("mold_exited", gen=event.generation, status=event.status)
-        if not mold.is_ready:
+        was_killed = event.status.signal == signal.SIGKILL and len(self.roster.mold_history.deaths) < _MOST_KILLED_IMPORTS
+        if not mold.is_ready and not was_killed:
             self._mold_failed(event.generation, f"the import of the pipelines ended the process: {event.status}", ExitCode.FAILED)
 
     def _take_over(self, generation: int, pipelines: list[dict[str, Any]]) -> None:
         """A mold is ready: from now on its generation is the current one."""
         self._pipelines = pipelines
         if generation > self.roster.generation:
-            self.settings = self._staged_settings
+            before, self.settings = self.settings, self._settings_of[generation]
+            self._settings_of = {each: settings for each, settings in self._settings_of.items() if each >= generation}
+            if self.settings.children.count != before.children.count:
+                self.scale(self.settings.children.count)
             log.set_up(level=self.settings.logging.level, style=self.settings.logging.format, role="arbiter")
             self.limits = self.roster.limits = limits_of(self.settings)
             for pipeline in pipelines:
@@ -236,7 +258,6 @@ class Arbiter:
             "nonce": death.nonce,
             "child_id": death.child_id,
             "slot": death.slot,
-            "pipeline": death.pipeline,
             "will": asdict(death.will),
             "cause": verdict.cause,
             "charge": verdict.charge,
@@ -252,9 +273,8 @@ class Arbiter:
         """Carry out a decision; the roster learns of it on the way."""
         match action:
             case actions.SpawnMold(generation):
-                settings = self._staged_settings if generation > self.roster.generation else self.settings
                 with self._failing("mold"):
-                    self.fleet.spawn_mold(generation, asdict(settings))
+                    self.fleet.spawn_mold(generation, asdict(self._settings_of[generation]))
             case actions.KillMold(generation):
                 is_late = not self.roster.molds[generation].is_ready and generation == self.desired.generation
                 self.fleet.kill_mold(generation)
@@ -267,7 +287,7 @@ class Arbiter:
                 self.fleet.tell_janitor({"type": "stopping"})
                 self.note(events.JanitorDismissed(clock.now()))
             case actions.KillJanitor():
-                log.warn("janitor_stalled")
+                log.warn("janitor_killed", stopping=bool(self.desired.stop_level))
                 self.fleet.kill_janitor()
                 self.note(events.JanitorDismissed(clock.now()))
             case actions.Spawn(slot, generation):
@@ -290,8 +310,8 @@ class Arbiter:
         """The system may have no process or descriptor left: those who live go on, and we try again later."""
         try:
             yield
-        except OSError as error:
-            log.fault("spawn_failed", role=role, slot=slot, error=error.strerror)
+        except (OSError, ChannelClosed) as error:
+            log.fault("spawn_failed", role=role, slot=slot, error=error)
             self.note(events.SpawnFailed(role, slot, clock.now(), random.random()))
 
     def _spawn_janitor(self) -> None:
@@ -311,7 +331,8 @@ class Arbiter:
             case signal.SIGQUIT:
                 self.stop(StopLevel.INTERRUPT)
             case signal.SIGHUP if not self.desired.stop_level:
-                self.start_reload()
+                with contextlib.suppress(OrbitError):  # it is in the log, and in the status
+                    self.start_reload()
             case signal.SIGTTIN:
                 self.scale(self.desired.count + 1)
             case signal.SIGTTOU:
@@ -334,6 +355,7 @@ class Arbiter:
     def scale(self, count: int) -> None:
         """Have this many children, within what the slots hold."""
         self.desired.count = max(0, min(count, MOST_CHILDREN))
+        self.note(events.Scaled(self.desired.count, clock.now()))
         log.event("scaled", children=self.desired.count)
 
     def pause(self, *, is_paused: bool) -> None:
@@ -345,27 +367,30 @@ class Arbiter:
         for child in self.roster.children():
             self.fleet.slots.ring(child.slot)
 
-    def start_reload(self) -> None:
-        """Stage a new generation with the newest configuration and code. A broken one changes nothing."""
+    def start_reload(self) -> int:
+        """Stage a new generation with the newest configuration and code; its number. A broken one changes nothing.
+
+        Raises ConfigError when the configuration cannot be used: a reload that is under way goes on.
+        """
         generation = max(self.roster.newest_generation, self.desired.generation) + 1
         try:
             settings, kept = config.adopt(self.settings, self._load_settings())
         except OrbitError as error:
-            self._reload_failed(generation, str(error), error.exit_code)
-            return
+            log.fault("reload_refused", error=error)
+            if self.reload.ok is not None:
+                self._reload_failed(generation, str(error), error.exit_code)
+            raise
         log.event("reloading", gen=generation)
         if kept:
             log.warn("restart_needed", options=",".join(kept))
         self.note(events.Forgiven())
-        if settings.children.count != self.settings.children.count:
-            self.scale(settings.children.count)
-        self._staged_settings = settings
+        self._settings_of[generation] = settings
         self.desired.generation = generation
         self.reload = Reload(generation, time.time())
+        return generation
 
     def _reload_failed(self, generation: int, error: str, exit_code: ExitCode) -> None:
         log.fault("reload_failed", gen=generation, error=error)
-        self._staged_settings = self.settings
         self.reload = Reload(generation, time.time(), ok=False, error=error, exit_code=exit_code)
 
     def _conclude_reload(self) -> None:
@@ -390,5 +415,5 @@ def limits_of(settings: Settings) -> Limits:
         kill_after_seconds=settings.runs.kill_after,
         max_rss_bytes=settings.children.max_rss,
         boots_at_once=os.cpu_count() or 1,
-        janitor_stall_seconds=settings.database.connect_timeout + settings.database.call_timeout + settings.host.lease,
+        janitor_stall_seconds=max(settings.host.lease / 2, settings.database.connect_timeout + 1, settings.database.call_timeout + 1),
     )

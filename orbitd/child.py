@@ -35,8 +35,6 @@ from orbitd.rules.states import Activity
 from orbitd.store import Claimed, Failure, Outcome, Report
 from orbitd.system import clock, log, process
 
-_PERMANENT = (EndKind.PERMANENT, EndKind.BAD_ARGS)
-
 
 def run_child(post: Post, settings: Settings, pipelines: Registry) -> int:
     """Live as a child: called in the process that the mold has just forked, with all signals blocked."""
@@ -111,20 +109,13 @@ class Child:
                 return
 
     def _claim(self) -> Claimed | None:
-        if not self._link.may_claim:
-            self._link.connect()  # to the host's new incarnation, if there is one
-            return None
-
         def operation(connection: store.Connection, child_id: int) -> Claimed | None:
+            if self._orders.is_draining or not self._link.may_claim:  # asked here: to get so far may have taken an outage
+                return None
             token, lanes = self._link.ask()
             return store.claim(connection, child_id, token, lanes)
 
-        try:
-            claimed = self._link.call(operation)
-        except store.LeaseLost:
-            self._post.page.settle()
-            return None
-        return self._take(claimed)
+        return self._take(self._link.call(operation))
 
     def _take(self, claimed: Claimed | None) -> Claimed | None:
         """Write down what the claim has brought, then that it was answered."""
@@ -141,11 +132,11 @@ class Child:
         pipeline = self._pipelines.served[claimed.pipeline]
         record, fence, interruption = self._post.record, claimed.fence, Interruption()
         self._link.held = fence
-        courier = Courier(self._link, fence)
+        courier = Courier(self._link, fence, self._settings.runs.max_log)
         started = clock.now()
         timeout_seconds = self._settings.runs.timeout if pipeline.timeout_seconds is None else pipeline.timeout_seconds
         deadline = started + timeout_seconds if timeout_seconds else None
-        record.pipeline, record.run_started_at, record.run_id = pipeline.name, started, fence.run_id
+        record.pipeline, record.run_id = pipeline.name, fence.run_id
         record.set_activity(Activity.BUSY, started)
         self._title(f"{pipeline.name} {store.short_id(fence.run_id)}")
         attempt = Attempt(fence.run_id, claimed.attempt, claimed.tenant, deadline, self._settings.runs.max_result)
@@ -194,6 +185,8 @@ class Child:
                 return store.finish(connection, report), None
             token, lanes = self._link.ask()
             answer = store.finish_and_claim(connection, child_id, report, token, lanes)
+            if not answer.lease_ok:
+                self._link.forget_registration()
             return answer.accepted, answer.claimed
 
         return self._link.call(operation)
@@ -202,7 +195,7 @@ class Child:
         record = self._post.record
         self._post.page.let_go()
         self._link.held = None
-        record.run_id, record.run_started_at, record.pipeline = 0, 0.0, ""
+        record.run_id, record.pipeline = 0, ""
 
     def _title(self, what: str) -> None:
         setproctitle(f"orbitd: child {self._post.slot} g{self._post.generation} {what}")
@@ -220,7 +213,8 @@ def report_of(  # noqa: PLR0911 - one way out for each way to end
 ) -> Report | None:
     """What the store is told of an attempt; None when there is nothing to tell."""
     fence = claimed.fence
-    failure = Failure(cause=ended.kind.value if ended.kind is not EndKind.RETRY else "error", error=ended.error, traceback=ended.traceback)
+    cause = EndKind.ERROR if ended.kind is EndKind.RETRY else ended.kind
+    failure = Failure(cause=cause.value, error=ended.error, traceback=ended.traceback)
     match ended.kind:
         case EndKind.FENCED:
             return None
@@ -232,7 +226,7 @@ def report_of(  # noqa: PLR0911 - one way out for each way to end
             return Report.cancelled(fence, failure)
         case EndKind.INTERRUPTED:
             return Report.interrupted(fence, failure)
-        case kind if kind in _PERMANENT:
+        case EndKind.PERMANENT | EndKind.BAD_ARGS:
             return Report.failed(fence, failure)
     errors = claimed.errors + 1
     if not retry.attempts_left(errors, pipeline.max_attempts or settings.runs.max_attempts):

@@ -1,11 +1,13 @@
 """The arbiter's hands: the processes behind the roster, their channels, pidfds and shared memory.
 
-It does what it is told and reports what it sees as events and messages; it decides nothing. Every signal goes through a
-pidfd. A dead child is peeked at, its group killed and its will read before it is reaped: until then its pid is its own.
+It does what it is told and reports what it sees as events and messages; it decides nothing. A process is signalled through
+its pidfd, or while it is not reaped: until then its pid and its group are its own. So a dead child is peeked at first, its
+group killed, its will read, and only then reaped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -19,10 +21,10 @@ from typing import Any, Protocol
 from orbitd.rules import events
 from orbitd.rules.exits import ExitStatus
 from orbitd.rules.states import Reason
-from orbitd.system import clock, log, process
+from orbitd.system import clock, log, memory, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
 from orbitd.system.memory import Samples
-from orbitd.system.process import Process
+from orbitd.system.process import Ended, Process
 from orbitd.system.slots import SharedSlots, Will
 from orbitd.system.wakeup import Wakeup
 
@@ -35,7 +37,6 @@ class Death:
     nonce: str
     status: ExitStatus
     child_id: int
-    pipeline: str
     will: Will
     stack: str
 
@@ -74,6 +75,7 @@ class Fleet:
         self._molds: dict[int, _Hand] = {}
         self._children: dict[int, _Hand] = {}
         self._janitor: _Hand | None = None
+        self._burials: dict[int, Callable[[Ended], None]] = {}
         self._samples = Samples()
         self._mark = os.urandom(8).hex()
 
@@ -81,7 +83,8 @@ class Fleet:
 
     def spawn_mold(self, generation: int, settings: Mapping[str, Any]) -> None:
         """Exec a mold, which imports the pipelines."""
-        hand = self._spawn("mold", {"type": "configure", "generation": generation, "settings": settings}, {process.MOLD_MARK: self._mark})
+        configuration = {"type": "configure", "generation": generation, "settings": settings}
+        hand = self._spawn("mold", configuration, partial(self._bury_mold, generation), {process.MOLD_MARK: self._mark})
         self._molds[generation] = hand
         self._watch(hand, partial(self._owner.mold_said, generation))
         self._owner.note(events.MoldSpawned(generation, _pid(hand), clock.now()))
@@ -99,7 +102,7 @@ class Fleet:
         ours, theirs = Channel.pair()
         self.slots.clear(slot)
         hand = self._children[slot] = _Hand(ours, nonce=nonce)
-        self._owner.note(events.ChildAsked(slot, generation, nonce, clock.now()))
+        self._owner.note(events.ChildAsked(slot, generation, clock.now()))
         self._watch(hand, partial(self._child_said, slot, hand), partial(self._child_hung_up, slot, hand))
         try:
             self._molds[generation].channel.send({"type": "spawn", "slot": slot, "nonce": nonce}, [theirs.fileno()])
@@ -120,7 +123,7 @@ class Fleet:
         self.slots.ring(slot)
 
     def kill_child(self, slot: int, reason: Reason) -> None:
-        """SIGKILL the child's session. One that has not said hello has no pid: its mold goes, and its socket with it."""
+        """SIGKILL the child's session. One that has not said hello has no pid yet: it ends by itself when its socket closes."""
         hand = self._children[slot]
         self._owner.note(events.KillSent(slot, reason))
         if hand.process:
@@ -133,17 +136,19 @@ class Fleet:
         record = self.slots.records[slot]
         self._owner.note(events.ChildSeen(slot, record.read_activity(), record.run_deadline))
 
-    def weigh(self, slot: int) -> None:
-        """Note how much memory a child has."""
+    def weigh(self, slot: int, *, fully: bool) -> None:
+        """Note how much memory a child has; `fully`: also how much is its own, which takes milliseconds."""
         hand = self._children.get(slot)
         if hand and hand.process:
-            self._owner.note(events.MemorySeen(slot, self._samples.rss_bytes(hand.process.pid)))
+            pid = hand.process.pid
+            own_bytes = memory.own_bytes(pid) if fully else None
+            self._owner.note(events.MemorySeen(slot, self._samples.rss_bytes(pid), own_bytes, clock.now()))
 
     # --- janitor ---
 
     def spawn_janitor(self, configuration: Message) -> None:
         """Exec the host's helper for the database."""
-        self._janitor = hand = self._spawn("janitor", {"type": "configure", **configuration})
+        self._janitor = hand = self._spawn("janitor", {"type": "configure", **configuration}, self._bury_janitor)
         self.slots.header.janitor_tick_at = clock.now()
         self._watch(hand, self._owner.janitor_said)
         self._owner.note(events.JanitorSpawned(_pid(hand), clock.now()))
@@ -175,109 +180,116 @@ class Fleet:
     def reap(self) -> None:
         """Collect every process that has ended: ours, and strangers whom a subreaper inherits."""
         while ended := process.peek_ended():
-            if not self._bury(ended):
-                process.reap(ended.pid)
+            if ended.pid not in self._burials:
+                self._hear_newborns()  # it may have died with its hello unread
+            bury = self._burials.pop(ended.pid, None)
+            bury(ended) if bury else process.reap(ended.pid)
+
+    def _hear_newborns(self) -> None:
+        for slot, hand in list(self._children.items()):
+            if hand.process is None:
+                self._read(hand, partial(self._child_said, slot, hand), partial(self._child_hung_up, slot, hand))
 
     def record(self) -> list[dict[str, int]]:
         """Who lives, by pid and start time: what the next arbiter must see gone before it takes back our runs."""
         hands = [*self._molds.values(), *self._children.values(), *([self._janitor] if self._janitor else [])]
         return [{"pid": hand.process.pid, "start_ticks": hand.process.start_ticks} for hand in hands if hand.process]
 
-    def _spawn(self, kind: str, configuration: Message, marks: Mapping[str, str] = MappingProxyType({})) -> _Hand:
+    def _spawn(
+        self, kind: str, configuration: Message, bury: Callable[[Ended], None], marks: Mapping[str, str] = MappingProxyType({})
+    ) -> _Hand:
         ours, theirs = Channel.pair()
         command = [sys.executable, "-P", "-m", "orbitd", "--as", kind, str(theirs.fileno())]
         handed_on = {"arbiter_pid": os.getpid(), "slots": {"fd": self.slots.fd, "bells": self.slots.bells, "stacks": self.slots.stacks}}
-        child = process.spawn(command, keep_fds=[theirs.fileno(), *self.slots.fds], environment={**os.environ, **marks})
-        theirs.close()
-        ours.send({**configuration, **handed_on})
+        try:
+            child = process.spawn(command, keep_fds=[theirs.fileno(), *self.slots.fds], environment={**os.environ, **marks})
+        finally:
+            theirs.close()
+        self._burials[child.pid] = bury
         self._wakeup.watch(child.pidfd, self.reap)
+        with contextlib.suppress(ChannelClosed):  # it has died already, and is buried in a moment
+            ours.send({**configuration, **handed_on})
         return _Hand(ours, child)
 
     def _watch(self, hand: _Hand, on_message: Callable[[Message], None], on_closed: Callable[[], None] = lambda: None) -> None:
-        def on_readable() -> None:
-            if hand.channel.fileno() < 0:  # buried by an earlier callback of the same turn
-                return
-            try:
-                while message := hand.channel.receive():
-                    on_message(message)
-            except ChannelClosed:
-                self._wakeup.forget(hand.channel.fileno())
-                on_closed()
+        self._wakeup.watch(hand.channel.fileno(), lambda: self._read(hand, on_message, on_closed))
 
-        self._wakeup.watch(hand.channel.fileno(), on_readable)
+    def _read(self, hand: _Hand, on_message: Callable[[Message], None], on_closed: Callable[[], None] = lambda: None) -> None:
+        """Read what there is. A channel may be closed under us: by an earlier callback of the same turn, or by a message's own."""
+        try:
+            while hand.channel.fileno() >= 0 and (message := hand.channel.receive()):
+                on_message(message)
+        except ChannelClosed:
+            if hand.channel.fileno() in self._wakeup.selector.get_map():
+                self._wakeup.forget(hand.channel.fileno())
+            on_closed()
 
     def _child_said(self, slot: int, hand: _Hand, message: Message) -> None:
         match message["type"]:
             case "hello":
-                hand.process = Process.adopt(message["pid"])
-                if hand.process is None:
-                    self._child_lost(slot, hand)
-                    return
-                self._wakeup.watch(hand.process.pidfd, self.reap)
-                self._owner.note(events.ChildSaidHello(slot, hand.process.pid))
+                self._greet(slot, hand, message["pid"])
             case "booted":
                 self._owner.note(events.ChildBooted(slot, clock.now()))
             case "ready":  # to wake us: that it is, stands in its slot
                 pass
+
+    def _greet(self, slot: int, hand: _Hand, pid: int) -> None:
+        """A child has come to us. Without a descriptor to watch it by, it cannot stay."""
+        try:
+            hand.process = Process.adopt(pid)
+        except OSError as error:
+            log.fault("adoption_failed", slot=slot, pid=pid, error=error.strerror)
+            process.kill_unwatched(pid)
+        if hand.process is None:
+            self._child_lost(slot, hand)
+            return
+        self._burials[pid] = partial(self._bury_child, slot, hand)
+        self._wakeup.watch(hand.process.pidfd, self.reap)
+        self._owner.note(events.ChildSaidHello(slot, pid))
 
     def _child_hung_up(self, slot: int, hand: _Hand) -> None:
         if hand.process is None and self._children.get(slot) is hand:
             self._child_lost(slot, hand)
 
     def _child_lost(self, slot: int, hand: _Hand) -> None:
-        """It was never seen: it died before its hello, or its mold did."""
+        """It was never seen: it died before its hello, or its mold did, or there was no descriptor to watch it by."""
         self._close(hand)
-        del self._children[slot]
-        self._owner.note(events.ChildExited(slot, ExitStatus(), clock.now(), random.random()))
+        self._depart(slot, hand, ExitStatus())
 
-    def _bury(self, ended: process.Ended) -> bool:
-        """Bury one of ours; False for a stranger."""
-        at, draw = clock.now(), random.random()
-        for generation, hand in self._molds.items():
-            if _pid(hand) == ended.pid:
-                self._drain_words(hand, partial(self._owner.mold_said, generation))
-                self._end(hand)
-                del self._molds[generation]
-                self._owner.note(events.MoldExited(generation, ended.status, at, draw))
-                return True
-        if self._janitor and _pid(self._janitor) == ended.pid:
-            self._drain_words(self._janitor, self._owner.janitor_said)
+    def _bury_mold(self, generation: int, ended: Ended) -> None:
+        hand = self._molds.pop(generation)
+        self._read(hand, partial(self._owner.mold_said, generation))  # its last words: a traceback comes just before the exit
+        self._end(hand)
+        self._owner.note(events.MoldExited(generation, ended.status, clock.now(), random.random()))
+
+    def _bury_janitor(self, _ended: Ended) -> None:
+        if self._janitor:
+            self._read(self._janitor, self._owner.janitor_said)
             self._end(self._janitor)
-            self._janitor = None
-            self._owner.note(events.JanitorExited(at, draw))
-            return True
-        for slot, hand in self._children.items():
-            if hand.process and hand.process.pid == ended.pid:
-                self._bury_child(slot, hand, ended, events.ChildExited(slot, ended.status, at, draw))
-                return True
-        return False
+        self._janitor = None
+        self._owner.note(events.JanitorExited(clock.now(), random.random()))
 
-    def _bury_child(self, slot: int, hand: _Hand, ended: process.Ended, exited: events.ChildExited) -> None:
-        record = self.slots.records[slot]
-        death = Death(
-            slot, hand.nonce, ended.status, record.child_id, record.pipeline, self.slots.claims[slot].read(), self.slots.stack_text(slot)
-        )
+    def _bury_child(self, slot: int, hand: _Hand, ended: Ended) -> None:
         self._end(hand)
         self._samples.forget(ended.pid)
-        del self._children[slot]
-        self._owner.child_died(death)
-        self._owner.note(exited)
+        self._depart(slot, hand, ended.status)
         self._sweep(hand.nonce)
 
-    def _drain_words(self, hand: _Hand, on_message: Callable[[Message], None]) -> None:
-        """The last words of a process that has ended: a mold's traceback comes just before its exit."""
-        try:
-            while message := hand.channel.receive():
-                on_message(message)
-        except ChannelClosed:
-            return
+    def _depart(self, slot: int, hand: _Hand, status: ExitStatus) -> None:
+        """A child is gone: tell what it left, then that it is gone."""
+        record = self.slots.records[slot]
+        will, stack = self.slots.claims[slot].read(), self.slots.stack_text(slot)
+        del self._children[slot]
+        self._owner.child_died(Death(slot, hand.nonce, status, record.child_id, will, stack))
+        self._owner.note(events.ChildExited(slot, status, clock.now(), random.random()))
 
     def _end(self, hand: _Hand) -> None:
-        ended = _process(hand)
-        process.kill_group(ended.pid)
-        process.reap(ended.pid)
-        self._wakeup.forget(ended.pidfd)
-        ended.close()
+        """Kill what is left of its group, and reap it."""
+        dead = _process(hand)
+        process.kill_group(dead.pid)
+        process.reap(dead.pid)
+        self._wakeup.forget(dead.pidfd)
+        dead.close()
         self._close(hand)
 
     def _close(self, hand: _Hand) -> None:

@@ -83,14 +83,19 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         log.warn("incarnation_not_read", path=path, error=error)
         return None
-    is_sound = isinstance(facts, dict) and isinstance(facts.get("processes"), list) and isinstance(facts.get("boot_id"), str)
-    return facts if is_sound else None
+    return facts if _is_sound(facts) else None
+
+
+def _is_sound(facts: Any) -> bool:
+    if not isinstance(facts, dict) or not isinstance(facts.get("boot_id"), str) or not isinstance(facts.get("processes"), list):
+        return False
+    return all(isinstance(entry, dict) and {"pid", "start_ticks"} <= entry.keys() for entry in facts["processes"])
 
 
 def _see_off(pid: int, start_ticks: int) -> None:
     try:
         pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    except (OSError, TypeError, OverflowError):  # gone; or the number names a thread by now, or never named anything
         return
     try:
         facts = process.stat(pid)

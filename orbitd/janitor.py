@@ -18,10 +18,11 @@ import contextlib
 import json
 import os
 import random
+import re
 import select
 import uuid
 from collections import deque
-from typing import Literal
+from dataclasses import dataclass
 
 import psycopg
 from setproctitle import setproctitle
@@ -30,7 +31,7 @@ from orbitd import __version__, store
 from orbitd.config import Settings
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.states import Activity, Charge
-from orbitd.store import Connection, Fence, PipelineSpec, Terms
+from orbitd.store import Connection, Fence, Mode, PipelineSpec
 from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
 from orbitd.system.slots import SharedSlots
@@ -40,11 +41,13 @@ _PARTITIONS_SECONDS = 3600.0
 _SHORTEST_PAUSE_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 5.0
 _LEASE_MARGIN = 0.1
+_PUT_OFF_SECONDS = 5.0
+_BELL = re.compile(r"([0-9]{1,9}) [0-9]+ ([0-9]{1,9})", re.ASCII)
 
 
 def main(channel_fd: int) -> int:
     """Run the janitor on the channel that the arbiter handed over."""
-    channel = Channel.inherited(channel_fd)
+    channel = Channel.inherited(channel_fd, blocks=False)
     configuration = channel.receive(wait=True) or {}
     process.die_with_parent(configuration["arbiter_pid"])
     settings = Settings.from_json(json.dumps(configuration["settings"]).encode())
@@ -56,6 +59,14 @@ def main(channel_fd: int) -> int:
     except ChannelClosed:  # the arbiter is gone
         return ExitCode.FAILED
     return ExitCode.OK
+
+
+@dataclass(slots=True)
+class _Grave:
+    """A dead child to be buried, not before a time when an attempt has failed."""
+
+    message: Message
+    not_before: float = 0.0
 
 
 class Janitor:
@@ -70,17 +81,17 @@ class Janitor:
         self._pipelines: list[Message] | None = None
         self._lanes: set[int] = set()
         self._are_lanes_known = False
-        self._graves: deque[Message] = deque()
+        self._graves: deque[_Grave] = deque()
+        self._told_database: tuple[bool, str | None] | None = None
         self._connection: Connection | None = None
         self._host_id = 0
         self._attempts = 0
         self._is_stopping = False
-        self._beat_at = self._next_beat = self._next_reconcile = self._next_partitions = 0.0
+        self._beat_at = self._next_beat = self._next_rescue = self._next_reconcile = self._next_partitions = 0.0
 
     def work(self) -> None:
         """Do the duties until told to stop. Raises ChannelClosed."""
         while not self._is_stopping:
-            self._slots.header.janitor_tick_at = clock.now()
             self._listen_to_arbiter()
             try:
                 self._do_duties()
@@ -94,30 +105,42 @@ class Janitor:
     def _do_duties(self) -> None:
         if self._pipelines is None:  # no mold was ready yet: there is nothing to serve
             return
+        self._tick()
         if self._connection is None:
             self._connection = self._open()
         if not self._host_id:
             self._register(self._connection, self._pipelines)
         if not self._are_lanes_known:
             self._make_lanes(self._connection, self._pipelines)
-        while self._graves:
-            self._bury(self._connection, self._graves[0])
-            self._graves.popleft()
         now = clock.now()
+        if now >= self._next_beat:
+            self._beat(self._connection)
+        self._bury_the_dead(self._connection)
         if now >= self._next_reconcile:
-            store.reconcile(self._connection, self._terms())
+            self._reconcile(self._connection)
             self._next_reconcile = now + _RECONCILE_SECONDS
         if now >= self._next_partitions:
             self._make_partitions(self._connection)
             self._next_partitions = now + _PARTITIONS_SECONDS
-        if now >= self._next_beat:
-            self._beat(self._connection)
         self._answer_notifications(self._connection)
 
     def _make_partitions(self, connection: Connection) -> None:
         """Have partitions for the coming days. Whoever holds a table just now may be making them, or reads for long: next time."""
         with contextlib.suppress(psycopg.errors.LockNotAvailable):
             store.make_partitions(connection)
+
+    def _tick(self) -> None:
+        """Show that we turn; before each call to the database, so that only a call which outlasts its deadline looks like a stall."""
+        self._slots.header.janitor_tick_at = clock.now()
+
+    def _reconcile(self, connection: Connection) -> None:
+        """The backstop behind every quicker way: end the children of ours whom nobody has any more, take back what is nobody's."""
+        self._tick()
+        living = [record.child_id for record in self._slots.records if record.child_id]
+        if missing := store.end_missing_children(connection, self._host_id, living):
+            log.warn("missing_children_ended", children=missing)
+        self._tick()
+        store.reconcile(connection, self._mode())
 
     # --- the host's place in the fleet ---
 
@@ -136,7 +159,7 @@ class Janitor:
     def _register(self, connection: Connection, pipelines: list[Message]) -> None:
         """Join the fleet. The order matters: first take back our own, then say that we can claim."""
         if self._former_boot_id:
-            taken = store.end_host(connection, self._former_boot_id, "arbiter_died", self._terms())
+            taken = store.end_host(connection, self._former_boot_id, "arbiter_died", self._mode())
             log.event("former_incarnation_ended", runs=taken)
             self._former_boot_id = None
         asked_at = clock.now()
@@ -148,13 +171,14 @@ class Janitor:
             version=__version__,
             lease_seconds=self._settings.host.lease,
         )
-        self._channel.send({"type": "host", "boot_id": self._boot_id})
+        self._tell({"type": "host", "boot_id": self._boot_id})
         self._make_lanes(connection, pipelines)
         self._next_reconcile = self._next_beat = 0.0
         self._publish(asked_at, self._settings.host.lease)
 
     def _make_lanes(self, connection: Connection, pipelines: list[Message]) -> None:
-        specs = [PipelineSpec(spec["name"], spec["queue"], spec["priority"], spec["signature"]) for spec in pipelines]
+        self._tick()
+        specs = [PipelineSpec(**spec) for spec in pipelines]
         self._learn_lanes({lane.id for lane in store.register_pipelines(connection, self._host_id, specs)})
         self._are_lanes_known = True
 
@@ -171,11 +195,13 @@ class Janitor:
         header.lease_until = asked_at + lease_seconds * (1 - _LEASE_MARGIN)
         header.beat_at = clock.now()
         header.host_id = self._host_id
-        self._tell_up()
+        self._attempts = 0
+        self._tell_database(is_up=True)
         if is_news:
             self._ring_all()
 
     def _beat(self, connection: Connection) -> None:
+        self._tick()
         self._beat_at = asked_at = clock.now()
         beat = store.beat(connection, self._host_id, self._settings.host.lease)
         if not beat.alive:
@@ -183,8 +209,9 @@ class Janitor:
             return
         self._learn_lanes(set(beat.lanes))
         self._publish(asked_at, beat.lease_seconds_left)
-        if rescued := store.rescue(connection, self._host_id, self._terms()):
-            log.warn("runs_rescued", runs=rescued)
+        if asked_at >= self._next_rescue:
+            self._next_rescue = asked_at + self._settings.host.beat
+            self._rescue(connection)
         if beat.lanes_with_work:
             self._ring_idle(len(self._slots.records))
         self._pass_on_cancels(beat.cancels)
@@ -193,19 +220,18 @@ class Janitor:
             pause = min(pause, max(_SHORTEST_PAUSE_SECONDS, beat.next_due_seconds))
         self._next_beat = asked_at + pause
 
+    def _rescue(self, connection: Connection) -> None:
+        self._tick()
+        if rescued := store.rescue(connection, self._host_id, self._mode()):
+            log.warn("runs_rescued", runs=rescued)
+
     def _start_afresh(self) -> None:
         """Somebody took us for dead and has taken back our runs. What we are still doing is fenced; we join as a new host."""
         log.warn("host_was_ended", host_id=self._host_id)
         self._host_id, self._boot_id = 0, str(uuid.uuid4())
         self._next_beat = 0.0
 
-    def _terms(self, pipeline: str = "") -> Terms:
-        """What a run may cost: by its pipeline's own word, where it has one."""
-        runs = self._settings.runs
-        spec: Message = next((spec for spec in self._pipelines or [] if spec["name"] == pipeline), {})
-        return Terms(spec.get("max_attempts", runs.max_attempts), spec.get("max_crashes", runs.max_crashes), self._mode())
-
-    def _mode(self) -> Literal["resume", "hold"]:
+    def _mode(self) -> Mode:
         return "hold" if self._settings.recovery.mode == "hold" else "resume"
 
     # --- waking ---
@@ -214,11 +240,12 @@ class Janitor:
         """Wake children for work that is ready. What else rings (a cancel, a run for later or for no known lane) wants a beat."""
         waiting = 0
         for notification in connection.heard():
-            lane, count = notification.payload.split(" ")[0], notification.payload.split(" ")[-1]
-            if notification.channel == store.CANCEL_CHANNEL or count == "0" or int(lane) == store.CATCH_ALL_LANE:
+            bell = _BELL.fullmatch(notification.payload) if notification.channel == store.WORK_CHANNEL else None
+            lane, count = (int(bell[1]), int(bell[2])) if bell else (store.CATCH_ALL_LANE, 0)
+            if count == 0 or lane == store.CATCH_ALL_LANE:
                 self._next_beat = min(self._next_beat, self._beat_at + _SHORTEST_PAUSE_SECONDS)
-            elif int(lane) in self._lanes:
-                waiting += int(count)
+            elif lane in self._lanes:
+                waiting += count
         self._ring_idle(waiting)
 
     def _ring_idle(self, count: int) -> None:
@@ -237,12 +264,32 @@ class Janitor:
         for run_id, _ in cancels:
             for slot, record in enumerate(self._slots.records):
                 if record.run_id == run_id:
-                    self._channel.send({"type": "cancel", "slot": slot, "run": run_id})
+                    self._tell({"type": "cancel", "slot": slot, "run": run_id})
 
     # --- the dead ---
 
+    def _bury_the_dead(self, connection: Connection) -> None:
+        """Take back their runs, the latest first. One that cannot be buried now (its session still holds a lock) is put off.
+
+        It must not keep the others waiting, nor the beat.
+        """
+        for _ in range(len(self._graves)):
+            grave = self._graves.popleft()
+            if clock.now() < grave.not_before:
+                self._graves.append(grave)
+                continue
+            try:
+                self._bury(connection, grave.message)
+            except psycopg.Error as error:
+                grave.not_before = clock.now() + _PUT_OFF_SECONDS
+                self._graves.append(grave)
+                if connection.closed:
+                    raise
+                log.warn("burial_put_off", slot=grave.message["slot"], error=str(error).strip())
+
     def _bury(self, connection: Connection, grave: Message) -> None:
         """Take back what a dead child held, and what it may have been given without knowing."""
+        self._tick()
         will = grave["will"]
         taken = store.interrupt(
             connection,
@@ -253,11 +300,11 @@ class Janitor:
             error=f"the child process ended: {grave['cause']}",
             stack=grave["stack"],
             charge=Charge(grave["charge"]),
-            terms=self._terms(grave["pipeline"]),
+            mode=self._mode(),
         )
         for run_id, state in taken:
             log.warn("run_taken_back", run=run_id, slot=grave["slot"], cause=grave["cause"], state=state)
-        self._channel.send({"type": "buried", "nonce": grave["nonce"]})
+        self._tell({"type": "buried", "nonce": grave["nonce"]})
         if any(state == "pending" for _, state in taken):
             self._ring_idle(len(taken))
 
@@ -271,7 +318,7 @@ class Janitor:
                     self._settings = Settings.from_json(json.dumps(message["settings"]).encode())
                     self._are_lanes_known = False
                 case "child_ended":
-                    self._graves.append(message)
+                    self._graves.appendleft(_Grave(message))
                 case "stopping":
                     self._is_stopping = True
 
@@ -284,17 +331,28 @@ class Janitor:
             self._connection.close()
             self._connection = None
         self._attempts += 1
-        self._channel.send({"type": "database", "up": False, "why": why})
+        self._tell_database(is_up=False, why=why)
 
-    def _tell_up(self) -> None:
-        self._attempts = 0
-        self._channel.send({"type": "database", "up": True, "why": None})
+    def _tell_database(self, *, is_up: bool, why: str | None = None) -> None:
+        """News only: the arbiter is woken by each message."""
+        if self._told_database != (is_up, why):
+            self._told_database = (is_up, why)
+            self._tell({"type": "database", "up": is_up, "why": why})
+
+    def _tell(self, message: Message) -> None:
+        """Tell the arbiter. One that does not read for very long must not cost the host its lease."""
+        try:
+            self._channel.send(message)
+        except BufferError:
+            log.warn("arbiter_does_not_read", message=message["type"])
 
     def _sleep(self) -> None:
         """Until the arbiter or the database speaks, or the next duty is due."""
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
         now = clock.now()
+        if not self._channel.flush():
+            poll.modify(self._channel, select.POLLIN | select.POLLOUT)
         if self._connection is not None:
             poll.register(self._connection, select.POLLIN)
             seconds = min(self._next_beat, self._next_reconcile) - now
@@ -310,8 +368,8 @@ class Janitor:
         try:
             if self._connection is not None and self._host_id:
                 while self._graves:
-                    self._bury(self._connection, self._graves.popleft())
-                store.end_host(self._connection, self._boot_id, "stopped", self._terms())
-                self._channel.send({"type": "handed_back"})
+                    self._bury(self._connection, self._graves.popleft().message)
+                store.end_host(self._connection, self._boot_id, "stopped", self._mode())
+                self._tell({"type": "handed_back"})
         except psycopg.Error as error:
             log.warn("farewell_failed", error=str(error).strip())

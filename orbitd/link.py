@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -31,6 +32,10 @@ from orbitd.system.slots import ClaimsPage, Header, Record, SharedSlots
 T = TypeVar("T")
 
 _LONGEST_WAIT_SECONDS = 5.0
+
+
+class _NotNow(Exception):
+    """The database cannot do it now; another attempt may succeed."""
 
 
 class Drained(Exception):
@@ -72,7 +77,7 @@ class Link:
         self._connection: Connection | None = None
         self._lock = threading.RLock()
         self._host_id = 0
-        self._child_id: int | None = None
+        self._child_id = 0
         self._lanes_version = -1
         self._lanes: list[int] = []
         self.held: Fence | None = None
@@ -95,25 +100,42 @@ class Link:
     def call(self, operation: Callable[[Connection, int], T]) -> T:
         """Carry out an operation, again and again until the database has answered; it must bear repetition.
 
-        A database that is down, or lacks a function, or refuses us, is a state that somebody will mend: the child waits.
-        Raises Drained when the child is to leave and holds no run, DataError for a value that cannot be stored, and whatever
-        the operation raises that is not the database's.
+        A database that is down, or lacks a function, or refuses us, is a state that somebody will mend: the child waits, and
+        the time of the run in hand stands still. Raises Drained when the child is to leave and holds no run, DataError for a
+        value that cannot be stored, and whatever the operation raises that is not the database's.
         """
+        try:
+            return self._try(operation)
+        except _NotNow:
+            with self._orders.clock_stopped():
+                return self._keep_trying(operation)
+
+    def _keep_trying(self, operation: Callable[[Connection, int], T]) -> T:
         attempts = 0
         while True:
-            with self._lock:
-                connection = self._ready()
-                try:
-                    return operation(connection, self._child_id or 0)
-                except psycopg.DataError:
-                    raise
-                except psycopg.Error as error:
-                    log.warn("database_call_failed", error=str(error).strip())
-                    if connection.closed:
-                        self._connection = None
-                    else:
-                        self._rest(attempts)
+            self._rest(attempts)
             attempts += 1
+            with contextlib.suppress(_NotNow):
+                return self._try(operation)
+
+    def _try(self, operation: Callable[[Connection, int], T]) -> T:
+        """One attempt, registering first where that is needed. Raises _NotNow where another may succeed."""
+        if self._orders.is_draining and self.held is None:
+            raise Drained
+        with self._lock:
+            try:
+                return operation(self._registered(), self._child_id)
+            except store.LeaseLost as error:  # the host was ended, or this child was: it must come back under another id
+                self._host_id = 0
+                why = str(error)
+            except psycopg.DataError:
+                raise
+            except psycopg.Error as error:
+                why = str(error).strip()
+            if self._connection is not None and self._connection.closed:
+                self._connection = None
+        log.warn("database_call_failed", error=why)
+        raise _NotNow
 
     def try_call(self, operation: Callable[[Connection, int], T]) -> T | None:
         """Carry out an operation if the database is there; None if not. For what can wait."""
@@ -121,10 +143,14 @@ class Link:
             if self._connection is None or self._connection.closed:
                 return None
             try:
-                return operation(self._connection, self._child_id or 0)
+                return operation(self._connection, self._child_id)
             except psycopg.Error as error:
                 log.warn("database_call_failed", error=str(error).strip())
                 return None
+
+    def forget_registration(self) -> None:
+        """Somebody has ended this child, or its host: the next call registers anew."""
+        self._host_id = 0
 
     def ask(self) -> tuple[int, list[int]]:
         """Write down, before a claim is sent, what it asks for: a fresh token, and the lanes in the order of priority."""
@@ -138,52 +164,34 @@ class Link:
         with self._open("transaction") as connection:
             yield connection
 
-    def _ready(self) -> Connection:
-        if self._connection is None or self._host_id != self._post.header.host_id:
-            self._join()
-        if self._connection is None:  # _join returns only with one
-            raise RuntimeError("no connection")
-        return self._connection
-
-    def _join(self) -> None:
-        """Connect and register, however long it takes."""
-        attempts = 0
-        while True:
-            if self._orders.is_draining and self.held is None:
-                raise Drained
-            try:
-                if self._post.header.host_id:
-                    self._register()
-                    return
-            except (psycopg.Error, store.LeaseLost) as error:
-                log.warn("connect_failed", error=str(error).strip(), attempt=attempts + 1)
-                self._drop()
-            self._rest(attempts)
-            attempts += 1
-
     def _rest(self, attempts: int) -> None:
+        """A growing, jittered wait; the bell cuts it short."""
         if self.held is None:
             self._post.record.set_activity(Activity.WAITING, clock.now())
         self._orders.wait(random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(attempts, 10)) + 0.01)
 
-    def _register(self) -> None:
-        page, record = self._post.page, self._post.record
-        if self._connection is None or self._connection.closed:
-            self._connection = self._open(f"slot {self._post.slot}")
-        will = page.read()
-        host_id = self._post.header.host_id
-        self._child_id = store.start_child(
-            self._connection,
-            host_id=host_id,
-            slot=self._post.slot,
-            nonce=self._post.nonce,
-            pid=os.getpid(),
-            held=[self.held] if self.held else [],
-            asked=(will.asked_token, list(will.asked_lanes)) if will.asked_token else None,
-        )
-        self._host_id, record.child_id = host_id, self._child_id
-        page.settle()
-        self._lanes_version = -1
+    def _registered(self) -> Connection:
+        """The connection, registered with the host's present incarnation."""
+        host_id, page = self._post.header.host_id, self._post.page
+        if not host_id:
+            raise _NotNow  # the janitor has not joined yet, and rings when it has
+        if self._connection is None:
+            self._connection, self._host_id = self._open(f"slot {self._post.slot}"), 0
+        if self._host_id != host_id:
+            will = page.read()
+            self._child_id = store.start_child(
+                self._connection,
+                host_id=host_id,
+                slot=self._post.slot,
+                nonce=self._post.nonce,
+                pid=os.getpid(),
+                held=[self.held] if self.held else [],
+                asked=(will.asked_token, list(will.asked_lanes)) if will.asked_token else None,
+            )
+            self._host_id, self._post.record.child_id = host_id, self._child_id
+            self._lanes_version = -1
+            page.settle()
+        return self._connection
 
     def _open(self, purpose: str) -> Connection:
         database = self._settings.database
@@ -193,11 +201,6 @@ class Link:
             call_timeout_seconds=database.call_timeout,
             application_name=f"orbitd {self._settings.instance.name} {purpose}",
         )
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
     def _known_lanes(self) -> list[int]:
         """The lanes of our pipelines; read again when the janitor has made new ones."""
@@ -218,8 +221,8 @@ class Courier:
     _MOST_LINES = 1000
     _INTERVAL_SECONDS = 1.0
 
-    def __init__(self, link: Link, fence: Fence) -> None:
-        self._link, self._fence = link, fence
+    def __init__(self, link: Link, fence: Fence, max_log_bytes: int) -> None:
+        self._link, self._fence, self._max_log_bytes = link, fence, max_log_bytes
         self._lines: list[tuple[str, str, str]] = []
         self._progress: tuple[float | None, str | None] | None = None
         self._dropped = 0
@@ -251,7 +254,7 @@ class Courier:
             dropped, self._dropped = self._dropped, 0
         if dropped and lines:
             lines.append((lines[-1][0], "warning", f"{dropped} lines were dropped here: more than {self._MOST_LINES} a second"))
-        if lines and self._link.try_call(lambda connection, _: store.append_logs(connection, self._fence, lines) or 0) is None:
+        if lines and self._link.try_call(partial(self._append, lines=lines)) is None:
             with self._lock:
                 self._lines[:0] = lines[: self._MOST_LINES - len(self._lines)]
         if progress:
@@ -264,6 +267,9 @@ class Courier:
         if self._thread:
             self._thread.join()
         self.deliver()
+
+    def _append(self, connection: Connection, _child_id: int, *, lines: list[tuple[str, str, str]]) -> int:
+        return store.append_logs(connection, self._fence, lines, self._max_log_bytes) or 0
 
     def _wake(self) -> None:
         self._has_something.set()

@@ -1,8 +1,8 @@
 """What a child is asked while its main thread is busy with user code.
 
 The main thread may be deep in a pipeline, asleep, or in a C call. So a second thread, the *attendant*, reads the arbiter's
-messages, watches the run's deadline and shows once a second that the interpreter lives. It never touches the run itself: it
-sends its own process a signal, whose handler, on the main thread, raises in user code.
+messages and watches the run's deadline. It never touches the run itself: it sends its own process a signal, whose handler,
+on the main thread, raises in user code.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orbitd.pipelines.exceptions import RunCancelled, RunInterrupted, RunStopped, RunTimeout
@@ -54,6 +55,7 @@ class Orders:
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._in_hand: _InHand | None = None
         self._farewell: RunInterrupted | None = None
+        self._is_dozing = False
 
     def attend(self) -> None:
         """Take orders from now on. On the main thread, with signals still blocked or not."""
@@ -87,7 +89,7 @@ class Orders:
         self._in_hand = _InHand(run_id, deadline, interruption)
         if self._farewell:
             interruption.request(self._farewell)
-        if deadline and deadline - clock.now() < TICK_SECONDS:
+        if self._is_dozing or (deadline and deadline - clock.now() < TICK_SECONDS):
             os.eventfd_write(self._nudge, 1)
 
     def end(self) -> None:
@@ -95,9 +97,24 @@ class Orders:
         self._in_hand = None
         self._record.run_deadline = 0.0
 
+    @contextlib.contextmanager
+    def clock_stopped(self) -> Iterator[None]:
+        """While the run waits for the database, its time does not run: an outage is not its fault."""
+        run, stopped_at = self._in_hand, clock.now()
+        deadline = run.deadline if run else 0.0
+        if run is None or not deadline:
+            yield
+            return
+        self._record.run_deadline = run.deadline = 0.0
+        try:
+            yield
+        finally:
+            if run.wanted is None:
+                self._record.run_deadline = run.deadline = deadline + clock.now() - stopped_at
+
     def _stop(self, run: _InHand, why: RunStopped) -> None:
-        """Have the exception raised in user code, on the main thread."""
-        run.wanted = why
+        """Have the exception raised in user code, on the main thread. What was wanted first counts."""
+        run.wanted = run.wanted or why
         self._knock()
 
     def _knock(self) -> None:
@@ -113,20 +130,25 @@ class Orders:
         poll.register(self._channel, select.POLLIN)
         poll.register(self._nudge, select.POLLIN)
         while True:
-            self._record.tick_at = now = clock.now()
-            poll.poll(self._look_after_run(now) * 1000 + 1)
+            seconds = self._look_after_run(clock.now())
+            poll.poll(None if seconds is None else seconds * 1000 + 1)
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._nudge)
             try:
                 while message := self._channel.receive():
                     self._obey(message)
-            except ChannelClosed:  # the arbiter is gone, and the kernel kills us for it
-                return
+            except ChannelClosed:  # the arbiter is gone, or will have nothing to do with us
+                os._exit(1)
 
-    def _look_after_run(self, now: float) -> float:
-        """Stop a run that is overdue, knock again where nobody heard; how many seconds there are until the next look."""
+    def _look_after_run(self, now: float) -> float | None:
+        """Stop a run that is overdue, knock again where nobody heard; how many seconds there are until the next look.
+
+        None when there is no run: then the next one to begin wakes us.
+        """
+        self._is_dozing = True  # said before we look, so that a run which begins meanwhile sees it
         if (run := self._in_hand) is None:
-            return TICK_SECONDS
+            return None
+        self._is_dozing = False
         if run.is_overdue(now):
             self._stop(run, RunTimeout("the run took longer than its timeout"))
         elif run.is_unheard():
@@ -144,6 +166,7 @@ class Orders:
                 if begun := self._in_hand:  # looked up only now: a run that begins later sees the farewell itself
                     self._stop(begun, self._farewell)
             case "interrupt" if run and message["run"] == run.run_id:
+                self._record.run_deadline = clock.now()  # whoever swallows it is killed after its grace, as after a timeout
                 self._stop(run, RunCancelled("the run was cancelled"))
             case other:
                 log.event("order_ignored", order=other, run=message.get("run"))

@@ -22,7 +22,6 @@ from orbitd.errors import ConfigError, Conflict, ExitCode, OrbitError
 from orbitd.rules.roster import Slot
 from orbitd.rules.states import DaemonState, SlotState, StopLevel
 from orbitd.system import clock
-from orbitd.system.memory import own_bytes
 
 Reply = Answer | Pending
 
@@ -72,8 +71,7 @@ class Verbs:
     def _reload(self, args: Mapping[str, Any]) -> Reply:
         if self._arbiter.desired.stop_level:
             raise Conflict("the daemon is stopping, and will not reload", "start it again")
-        self._arbiter.start_reload()
-        generation = self._arbiter.reload.generation
+        generation = self._arbiter.start_reload()
 
         def check(_now: float) -> Answer | None:
             reload = self._arbiter.reload
@@ -85,7 +83,7 @@ class Verbs:
                 return Answer(views.done("reload", f"generation {generation} serves", generation=generation))
             return Answer(error=_reload_error(reload.error or "", reload.exit_code, self._arbiter.roster.generation))
 
-        if args["wait"] or self._arbiter.reload.ok is False:
+        if args["wait"]:
             return Pending(check)
         return Answer(views.done("reload", f"generation {generation} is being staged", generation=generation))
 
@@ -138,7 +136,7 @@ class Verbs:
     def _problems(self, now: float) -> list[dict[str, str | None]]:
         arbiter, found = self._arbiter, []
         if not arbiter.database.is_up and arbiter.roster.generation:
-            found.append(_problem("database_down", f"the database does not answer: {arbiter.database.why}", "orbitctl status --watch"))
+            found.append(_problem("database_down", f"the database cannot be used: {arbiter.database.why}", "orbitctl status --watch"))
         if arbiter.reload.ok is False:
             last_line = "".join((arbiter.reload.error or "").strip().splitlines()[-1:])
             message = f"the last reload failed, generation {arbiter.roster.generation} goes on: {last_line}"
@@ -182,7 +180,7 @@ class Verbs:
             "pipeline": record.pipeline if has_run else None,
             "since": _wall(time.time() - (now - record.since)) if record.since else None,
             "rss_bytes": child.rss_bytes if child else None,
-            "own_bytes": own_bytes(child.pid) if child and child.pid else None,
+            "own_bytes": child.own_bytes if child else None,
             "runs": record.runs,
             "failed": record.failed,
             "restarts": slot.restarts,

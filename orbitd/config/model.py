@@ -165,7 +165,6 @@ class Runs:
         'The wait before the next attempt: "exponential", or one duration for each error, the last of which repeats.',
         _NEW_RUNS,
     )
-    max_args: int = option(Size("1KiB", "256KiB"), "256KiB", "The largest arguments, as JSON.", _NEW_RUNS)
     max_result: int = option(
         Size("1KiB", "64MiB"), "1MiB", "The largest result of a run or of a step, as JSON; a larger one is an error.", _NEW_RUNS
     )

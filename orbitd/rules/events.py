@@ -84,7 +84,6 @@ class ChildAsked:
 
     slot: int
     generation: int
-    nonce: str
     at: float
 
 
@@ -115,10 +114,12 @@ class ChildSeen:
 
 @dataclass(frozen=True, slots=True)
 class MemorySeen:
-    """What the kernel says of a child's memory: one sample."""
+    """What the kernel says of a child's memory: one sample. `own_bytes` costs more, and is None where it was not asked for."""
 
     slot: int
     rss_bytes: int
+    own_bytes: int | None
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,14 @@ class SpawnFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaled:
+    """The operator wants this many children from now on."""
+
+    count: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Forgiven:
     """The operator reloads: every backoff and held slot starts afresh."""
 
@@ -192,5 +201,6 @@ Event = (
     | KillSent
     | ChildExited
     | SpawnFailed
+    | Scaled
     | Forgiven
 )

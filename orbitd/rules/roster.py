@@ -23,7 +23,6 @@ class Child:
 
     slot: int
     generation: int
-    nonce: str
     asked_at: float
     phase: Phase = Phase.STARTING
     pid: int | None = None
@@ -33,6 +32,8 @@ class Child:
     activity: Activity = Activity.NONE
     run_deadline: float = 0.0
     rss_bytes: int = 0
+    own_bytes: int | None = None
+    own_seen_at: float = 0.0
     heavy_samples: int = 0
 
     @property
@@ -166,12 +167,14 @@ class Roster:
                 lifetime_seconds = at - self.janitor.asked_at
                 backoff.after_death(self.janitor.history, self.limits.janitor_backoff, lifetime_seconds=lifetime_seconds, now=at, draw=draw)
                 self.janitor.pid = None
-            case events.ChildAsked(slot, generation, nonce, at):
-                self.slots[slot].child = Child(slot, generation, nonce, at)
+            case events.ChildAsked(slot, generation, at):
+                self.slots[slot].child = Child(slot, generation, at)
             case events.ChildExited(slot, status, at, draw):
                 self._child_exited(slot, str(status), at, draw)
             case events.SpawnFailed(role, slot, at, draw):
                 self._early_death(self._history(role, slot), at, draw)
+            case events.Scaled(count, at):
+                self._forget_unwanted(count, at)
             case events.Forgiven():
                 self.mold_history = History()
                 for slot_record in self.slots:
@@ -188,8 +191,10 @@ class Roster:
                 child.phase, child.booted_at = Phase.UP, at
             case events.ChildSeen(_, activity, deadline):
                 child.activity, child.run_deadline = activity, deadline
-            case events.MemorySeen(_, rss_bytes):
+            case events.MemorySeen(_, rss_bytes, own_bytes, at):
                 child.rss_bytes = rss_bytes
+                if own_bytes is not None:
+                    child.own_bytes, child.own_seen_at = own_bytes, at
                 is_over = 0 < self.limits.max_rss_bytes < rss_bytes
                 child.heavy_samples = child.heavy_samples + 1 if is_over else 0
             case events.DrainSent(_, reason, until):
@@ -198,6 +203,13 @@ class Roster:
                 child.phase, child.reason, child.until = Phase.INTERRUPTED, reason, until
             case events.KillSent(_, reason):
                 child.phase, child.reason, child.until = Phase.DYING, reason, None
+
+    def _forget_unwanted(self, count: int, now: float) -> None:
+        """Slots that wait in backoff, but which a smaller fleet does not need, keep no place: the highest first."""
+        waiting = [slot for slot in self.slots if slot.child is None and slot.history.is_waiting(now)]
+        unwanted = len(self.serving()) + len(waiting) - count
+        for slot in waiting[::-1][: max(0, unwanted)]:
+            slot.history = History()
 
     def _history(self, role: str, slot: int | None) -> History:
         if slot is not None:

@@ -54,6 +54,9 @@ def kill_the_late(roster: Roster, limits: Limits, now: float) -> Iterator[Action
     for child in list(roster.children()):
         match child.phase:
             case Phase.STARTING if now >= child.asked_at + limits.boot_seconds:
+                asked = roster.molds.get(child.generation)
+                if child.pid is None and asked and not asked.is_leaving:
+                    yield KillMold(asked.generation)  # it did not fork
                 yield Kill(child.slot, Reason.BOOT_TIMEOUT)
             case Phase.UP | Phase.DRAINING if child.run_deadline and now >= child.run_deadline + limits.kill_after_seconds:
                 yield Kill(child.slot, Reason.RUN_TIMEOUT)
@@ -76,14 +79,20 @@ def wind_down(roster: Roster, desired: Desired, limits: Limits, now: float) -> I
             yield Drain(child.slot, Reason.STOPPING, now + limits.drain_seconds)
     if any(roster.children()):
         return
-    janitor = roster.janitor
-    if janitor.pid is not None and janitor.dismissed_at is None:
-        yield DismissJanitor()
-    elif janitor.pid is not None and janitor.dismissed_at is not None and now >= janitor.dismissed_at + limits.farewell_seconds:
-        yield KillJanitor()
+    yield from _part_with_janitor(roster, limits, now)
     for mold in list(roster.molds.values()):
         if not mold.is_leaving:
             yield KillMold(mold.generation)
+
+
+def _part_with_janitor(roster: Roster, limits: Limits, now: float) -> Iterator[Action]:
+    janitor = roster.janitor
+    if janitor.pid is None:
+        return
+    if janitor.dismissed_at is None:
+        yield DismissJanitor()
+    elif now >= janitor.dismissed_at + limits.farewell_seconds:
+        yield KillJanitor()
 
 
 def keep_the_molds(roster: Roster, desired: Desired, now: float) -> Iterator[Action]:
@@ -174,8 +183,8 @@ def next_deadline(roster: Roster, desired: Desired, limits: Limits, now: float) 
     times += [_child_deadline(child, limits) for child in roster.children()]
     times += [slot.history.not_before for slot in roster.slots if slot.child is None and slot.history.is_waiting(now)]
     times += [history.not_before for history in (roster.mold_history, roster.janitor.history) if history.is_waiting(now)]
-    if roster.janitor.pid is not None:
-        times.append(_janitor_deadline(roster, limits))
+    if roster.janitor.pid is not None and roster.janitor.dismissed_at is None:
+        times.append(roster.janitor.tick_at + limits.janitor_stall_seconds)
     if desired.stop_level:
         times.append(now + limits.look_seconds)
     return max(now, min(times, default=now + 3600.0))
@@ -188,8 +197,3 @@ def _child_deadline(child: Child, limits: Limits) -> float:
     if child.until is not None:
         times.append(child.until)
     return min(times, default=float("inf"))
-
-
-def _janitor_deadline(roster: Roster, limits: Limits) -> float:
-    dismissed_at = roster.janitor.dismissed_at
-    return roster.janitor.tick_at + limits.janitor_stall_seconds if dismissed_at is None else dismissed_at + limits.farewell_seconds

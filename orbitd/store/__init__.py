@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from orbitd.store.claims import claim, finish, finish_and_claim, new_token, release
+from orbitd.store.claims import claim, finish, finish_and_claim, new_token
 from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
 from orbitd.store.faults import Fenced, LeaseLost, SchemaMismatch, is_outage
 from orbitd.store.hosts import (
+    Mode,
     beat,
     end_host,
+    end_missing_children,
     interrupt,
     lanes_of,
     reconcile,
@@ -18,7 +20,7 @@ from orbitd.store.hosts import (
 )
 from orbitd.store.migrate import check_schema, make_partitions, migrate
 from orbitd.store.outcomes import Failure, Outcome, Report, clean_text
-from orbitd.store.rows import CATCH_ALL_LANE, Beat, Claimed, Enqueued, Fence, FinishedAndClaimed, Lane, PipelineSpec, Place, Terms
+from orbitd.store.rows import CATCH_ALL_LANE, Beat, Claimed, Enqueued, Fence, FinishedAndClaimed, Lane, PipelineSpec, Place
 from orbitd.store.runs import cancel, describe, enqueue, enqueue_many, list_runs, place, resolve, resume, short_id
 from orbitd.store.steps import append_logs, hold_run, load_steps, record_progress, record_step
 
@@ -36,12 +38,12 @@ __all__ = [
     "FinishedAndClaimed",
     "Lane",
     "LeaseLost",
+    "Mode",
     "Outcome",
     "PipelineSpec",
     "Place",
     "Report",
     "SchemaMismatch",
-    "Terms",
     "append_logs",
     "beat",
     "cancel",
@@ -51,6 +53,7 @@ __all__ = [
     "connect",
     "describe",
     "end_host",
+    "end_missing_children",
     "enqueue",
     "enqueue_many",
     "finish",
@@ -70,7 +73,6 @@ __all__ = [
     "record_step",
     "register",
     "register_pipelines",
-    "release",
     "rescue",
     "resolve",
     "resume",

@@ -1,4 +1,4 @@
-"""A child's traffic: claim a run, report how it ended, hand one back."""
+"""A child's traffic: claim a run, report how it ended."""
 
 from __future__ import annotations
 
@@ -46,11 +46,6 @@ def finish_and_claim(conn: psycopg.Connection[Any], child_id: int, report: Repor
     row = _reported(conn, "finish_and_claim", report, child=child_id, next_token=token, lanes=list(lanes))
     accepted, lease_ok = row.pop("accepted"), row.pop("lease_ok")
     return FinishedAndClaimed(accepted, lease_ok, Claimed(**row) if row["run_id"] is not None else None)
-
-
-def release(conn: psycopg.Connection[Any], fence: Fence) -> bool:
-    """Hand back a run that was not begun, as if it had never been claimed. False when it was fenced."""
-    return bool(conn.execute(_SQL["release"], fence_parameters(fence)).fetchall()[0][0])
 
 
 def fence_parameters(fence: Fence) -> dict[str, Any]:

@@ -10,7 +10,7 @@ can commit any more, and its runs are taken back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import class_row, dict_row
@@ -19,9 +19,11 @@ from orbitd.rules.states import Charge, RunState
 from orbitd.store import queries
 from orbitd.store.faults import own_errors
 from orbitd.store.outcomes import MAX_ERROR_BYTES, MAX_TRACE_BYTES, clean_text
-from orbitd.store.rows import Beat, Fence, Lane, PipelineSpec, Terms
+from orbitd.store.rows import Beat, Fence, Lane, PipelineSpec
 
 Asked = tuple[int, Sequence[int]]
+Mode = Literal["resume", "hold"]
+"""What becomes of an interrupted run: it goes on by itself, or it waits for a person."""
 
 _SQL = queries.load("hosts")
 _RECONCILE_BATCH = 500
@@ -45,6 +47,8 @@ def register_pipelines(conn: psycopg.Connection[Any], host_id: int, specs: Seque
         "queues": [spec.queue for spec in specs],
         "priorities": [spec.priority for spec in specs],
         "signatures": [spec.signature for spec in specs],
+        "max_attempts": [spec.max_attempts for spec in specs],
+        "max_crashes": [spec.max_crashes for spec in specs],
     }
     with own_errors(), conn.cursor(row_factory=class_row(Lane)) as cursor:
         return cursor.execute(_SQL["register_pipelines"], parameters).fetchall()
@@ -94,7 +98,7 @@ def interrupt(
     error: str,
     stack: str | None,
     charge: Charge,
-    terms: Terms,
+    mode: Mode,
 ) -> list[tuple[int, RunState]]:
     """A child has died: end it, and take back what it held (fence, begun) or had asked for. Returns (run id, state now).
 
@@ -107,28 +111,34 @@ def interrupt(
         "cause": cause,
         "error": clean_text(error, MAX_ERROR_BYTES),
         "stack": None if stack is None else clean_text(stack, MAX_TRACE_BYTES),
-        "max_attempts": terms.max_attempts,
-        "max_crashes": terms.max_crashes,
-        "hold": terms.mode == "hold",
+        "hold": mode == "hold",
     }
     return [(run_id, RunState(state)) for run_id, state in conn.execute(_SQL["interrupt"], parameters).fetchall()]
 
 
-def end_host(conn: psycopg.Connection[Any], boot_id: str, cause: str, terms: Terms) -> int:
+def end_host(conn: psycopg.Connection[Any], boot_id: str, cause: str, mode: Mode) -> int:
     """End a host by its boot id, at a clean stop or as its next incarnation; how many runs were taken back."""
     conn.execute(_SQL["end_host"], {"boot_id": boot_id, "cause": cause})
-    return reconcile(conn, terms)
+    return reconcile(conn, mode)
 
 
-def rescue(conn: psycopg.Connection[Any], host_id: int, terms: Terms) -> int:
+def rescue(conn: psycopg.Connection[Any], host_id: int, mode: Mode) -> int:
     """End the hosts whose lease has lapsed, if this one has long been steady; how many runs were taken back."""
     ended = conn.execute(_SQL["rescue"], {"host": host_id}).fetchall()[0][0]
-    return reconcile(conn, terms) if ended else 0
+    return reconcile(conn, mode) if ended else 0
 
 
-def reconcile(conn: psycopg.Connection[Any], terms: Terms) -> int:
+def end_missing_children(conn: psycopg.Connection[Any], host_id: int, living: Sequence[int]) -> int:
+    """End the children of this host that are not among the living ids; how many. Their runs come back with reconcile.
+
+    The backstop for a death that nobody saw. A child younger than a minute may not have told its id yet, and is spared.
+    """
+    return int(conn.execute(_SQL["end_missing_children"], {"host": host_id, "living": list(living)}).fetchall()[0][0])
+
+
+def reconcile(conn: psycopg.Connection[Any], mode: Mode) -> int:
     """Take back the running runs of children that have been ended, batch by batch; how many."""
-    parameters = {"max_crashes": terms.max_crashes, "hold": terms.mode == "hold", "limit": _RECONCILE_BATCH}
+    parameters = {"hold": mode == "hold", "limit": _RECONCILE_BATCH}
     total = 0
     while True:
         taken: int = conn.execute(_SQL["reconcile"], parameters).fetchall()[0][0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from orbitd.rules.states import RunState
 
@@ -82,12 +81,17 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class PipelineSpec:
-    """A pipeline as its mold reports it. `signature` is JSON text: {"required": [], "optional": [], "open": false}."""
+    """A pipeline as its mold reports it. `signature` is JSON text: {"required": [], "optional": [], "open": false}.
+
+    A run fails for good at its `max_attempts`th error, and at its `max_crashes`th crash.
+    """
 
     name: str
     queue: str
     priority: int
     signature: str
+    max_attempts: int
+    max_crashes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +107,3 @@ class Beat:
     lanes_with_work: list[int]
     next_due_seconds: float | None
     cancels: list[tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a run may cost before it is failed, and whether what was interrupted resumes by itself or is held."""
-
-    max_attempts: int
-    max_crashes: int
-    mode: Literal["resume", "hold"]

@@ -42,9 +42,9 @@ class Channel:
         return cls(ours), cls(theirs)
 
     @classmethod
-    def inherited(cls, fd: int) -> Channel:
-        """The end that a process was given; it blocks, because the arbiter always reads."""
-        channel = cls(socket.socket(fileno=fd), blocks=True)
+    def inherited(cls, fd: int, *, blocks: bool = True) -> Channel:
+        """The end that a process was given. It may block on the arbiter, which always reads; whoever has leases to keep may not."""
+        channel = cls(socket.socket(fileno=fd), blocks=blocks)
         channel._socket.set_inheritable(False)
         return channel
 

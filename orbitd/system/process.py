@@ -65,12 +65,16 @@ class Process:
 
     @classmethod
     def adopt(cls, pid: int) -> Process | None:
-        """Watch a process; None if it is gone or is not our child."""
+        """Watch a process; None if it is gone or is not our child. Raises OSError when no descriptor is left."""
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             return None
-        facts = stat(pid)
+        try:
+            facts = stat(pid)
+        except OSError:
+            os.close(pidfd)
+            raise
         if facts is None or facts.parent_pid != os.getpid():
             os.close(pidfd)
             return None
@@ -89,6 +93,12 @@ class Process:
     def close(self) -> None:
         """Stop watching."""
         os.close(self.pidfd)
+
+
+def kill_unwatched(pid: int) -> None:
+    """SIGKILL a child of ours that could not be adopted: while nobody reaps it, its pid cannot be anyone else's."""
+    if pid in own_children():
+        os.kill(pid, signal.SIGKILL)
 
 
 def kill_group(leader_pid: int) -> None:

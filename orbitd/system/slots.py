@@ -27,6 +27,7 @@ _HEADER_BYTES, _RECORD_BYTES, _PAGE_BYTES = 4096, 256, 4096
 _NAME_AT, _NAME_BYTES = 16 * _WORD, 120
 _HELD_AT, _HELD_WORDS = 2 + MAX_LANES + 1, 5
 _MOST_STACK_BYTES = 32 * 1024
+_ACTIVITIES = frozenset(Activity)
 
 
 class _Word:
@@ -73,14 +74,12 @@ class Record(_Words):
     """What one child tells about itself. Times are CLOCK_BOOTTIME; 0 means none."""
 
     activity = _Word(0)
-    tick_at = _Seconds(1)
+    since = _Seconds(1)
     run_id = _Word(2)
-    run_started_at = _Seconds(3)
-    run_deadline = _Seconds(4)
-    runs = _Word(5)
-    failed = _Word(6)
-    child_id = _Word(7)
-    since = _Seconds(8)
+    run_deadline = _Seconds(3)
+    runs = _Word(4)
+    failed = _Word(5)
+    child_id = _Word(6)
 
     @property
     def pipeline(self) -> str:
@@ -92,8 +91,8 @@ class Record(_Words):
         self.bytes[_NAME_AT : _NAME_AT + _NAME_BYTES] = name.encode()[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0")
 
     def read_activity(self) -> Activity:
-        """What the child does now."""
-        return Activity(self.activity)
+        """What the child does now. User code shares this memory and may have written anything: then it is NONE."""
+        return Activity(self.activity) if self.activity in _ACTIVITIES else Activity.NONE
 
     def set_activity(self, activity: Activity, at: float) -> None:
         """Say what the child does from `at` on."""
@@ -157,8 +156,8 @@ class ClaimsPage(_Words):
 
     def read(self) -> Will:
         """A copy, for whoever takes the runs back."""
-        count = min(self.words[_HELD_AT - 1], MAX_HELD)
-        lanes = self.words[2 : 2 + min(self.words[1], MAX_LANES)]
+        count = max(0, min(self.words[_HELD_AT - 1], MAX_HELD))
+        lanes = self.words[2 : 2 + max(0, min(self.words[1], MAX_LANES))]
         return Will(tuple(self._read(index) for index in range(count)), self.words[0], tuple(lanes) if self.words[0] else ())
 
     def clear(self) -> None:

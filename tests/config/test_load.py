@@ -41,7 +41,7 @@ def test_without_anything_there_are_the_defaults() -> None:
     assert settings.app.pipelines == ("app.pipelines",)
     assert settings.children.count >= 1
     assert settings.restart.backoff_first == 0.5
-    assert settings.runs.max_args == 256 * 1024
+    assert settings.runs.max_log == 1024 * 1024
     assert settings.runs.backoff == "exponential"
     assert settings.instance.name not in {"", "$HOSTNAME"}
 

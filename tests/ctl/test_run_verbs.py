@@ -48,7 +48,7 @@ class Worker:
 @pytest.fixture
 def worker(conn: Connection) -> Worker:
     host_id = hosts.register(conn, boot_id="boot", name="prod-a", pid=1, version="1", lease_seconds=60)
-    specs = [PipelineSpec(name, "billing", 0, ANYTHING) for name in ("invoice.sync", "invoice.send")]
+    specs = [PipelineSpec(name, "billing", 0, ANYTHING, 3, 3) for name in ("invoice.sync", "invoice.send")]
     lanes = hosts.register_pipelines(conn, host_id, specs)
     hosts.beat(conn, host_id, 60)
     return Worker(conn, hosts.start_child(conn, host_id=host_id, slot=3, nonce="n", pid=2), lanes)
@@ -135,7 +135,7 @@ class TestEnqueue:
     def test_says_which_argument_the_pipeline_does_not_take(self, orbitctl: Orbitctl, conn: Connection) -> None:
         host_id = hosts.register(conn, boot_id="boot", name="prod-a", pid=1, version="1", lease_seconds=60)
         signature = '{"required": ["tenant_id"], "optional": [], "open": false}'
-        hosts.register_pipelines(conn, host_id, [PipelineSpec("strict", "default", 0, signature)])
+        hosts.register_pipelines(conn, host_id, [PipelineSpec("strict", "default", 0, signature, 3, 3)])
         called = orbitctl("enqueue", "strict", "tenant=1")
         assert called.code == 2
         assert "tenant" in called.err

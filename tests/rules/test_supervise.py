@@ -71,7 +71,7 @@ class Fleet:
     def seen(self, slot: int, activity: Activity = Activity.IDLE, *, deadline: float = 0.0, rss_bytes: int | None = None) -> None:
         self.roster.note(events.ChildSeen(slot, activity, deadline))
         if rss_bytes is not None:
-            self.roster.note(events.MemorySeen(slot, rss_bytes))
+            self.roster.note(events.MemorySeen(slot, rss_bytes, None, self.now))
 
     def boot(self, slot: int, activity: Activity = Activity.IDLE) -> None:
         self.roster.note(events.ChildBooted(slot, self.now))
@@ -92,7 +92,7 @@ class Fleet:
             case actions.DismissJanitor() | actions.KillJanitor():
                 self.roster.note(events.JanitorDismissed(self.now))
             case actions.Spawn(slot, generation):
-                self.roster.note(events.ChildAsked(slot, generation, f"n{self.pid}", self.now))
+                self.roster.note(events.ChildAsked(slot, generation, self.now))
                 self.roster.note(events.ChildSaidHello(slot, self.pid))
             case actions.Drain(slot, reason, until):
                 self.roster.note(events.DrainSent(slot, reason, until))
@@ -315,6 +315,37 @@ def test_a_janitor_that_does_not_turn_is_killed_and_replaced() -> None:
     assert fleet.turn() == [actions.SpawnJanitor()]
 
 
+def test_a_janitor_that_was_killed_and_does_not_go_is_waited_for_without_a_busy_loop() -> None:
+    fleet = Fleet().up()
+    fleet.roster.note(events.JanitorDismissed(fleet.now))
+    fleet.now += fleet.limits.farewell_seconds + 1
+    assert fleet.turn() == []
+    assert next_deadline(fleet.roster, fleet.desired, fleet.limits, fleet.now) > fleet.now
+
+
+def test_a_held_slot_that_a_smaller_fleet_does_not_need_keeps_no_place() -> None:
+    fleet = Fleet(count=3).up()
+    for _ in range(fleet.limits.backoff.max_restarts + 1):
+        fleet.now += 11
+        fleet.die(2)
+        fleet.settle()
+    assert fleet.roster.slot_state(fleet.roster.slots[2], fleet.now) is SlotState.HELD
+    fleet.desired.count = 2
+    fleet.roster.note(events.Scaled(2, fleet.now))
+    fleet.die(0)
+    fleet.roster.note(events.JanitorTicked(fleet.now))
+    assert fleet.turn() == [actions.Spawn(0, 1)]
+
+
+def test_a_mold_that_does_not_fork_is_replaced() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.roster.note(events.ChildExited(0, KILLED, fleet.now, 0.5))
+    fleet.roster.note(events.ChildAsked(0, 1, fleet.now))
+    fleet.now += fleet.limits.boot_seconds
+    fleet.roster.note(events.JanitorTicked(fleet.now))
+    assert fleet.turn() == [actions.KillMold(1), actions.Kill(0, Reason.BOOT_TIMEOUT)]
+
+
 def test_stopping_climbs_the_ladder_one_step_at_a_time() -> None:
     fleet = Fleet(count=1).up()
     fleet.desired.stop_level = StopLevel.DRAIN
@@ -377,6 +408,8 @@ def test_whatever_happens_the_fleet_converges_and_no_slot_gets_two_orders_in_a_t
         slots = [action.slot for action in done if isinstance(action, actions.Spawn | actions.Drain | actions.Kill | actions.Interrupt)]
         assert len(slots) == len(set(slots)), done
         assert len(list(fleet.roster.children())) <= 16
+        if next_deadline(fleet.roster, fleet.desired, fleet.limits, fleet.now) <= fleet.now:
+            assert fleet.turn() != [], "a busy loop: it is due now, and nothing is to be done"
     for _ in range(200):  # no more faults: time passes, what is drained leaves, what starts boots
         for child in list(fleet.roster.children()):
             if not child.is_serving:
@@ -410,10 +443,9 @@ def _happen(fleet: Fleet, what: str, slot: int, draw: float) -> None:  # noqa: C
                 fleet.roster.note(events.MoldExited(generation, KILLED, fleet.now, draw))
         case "janitor_dies" if fleet.roster.janitor.pid is not None:
             fleet.roster.note(events.JanitorExited(fleet.now, draw))
-        case "more":
-            fleet.desired.count = min(fleet.desired.count + 1, 6)
-        case "fewer":
-            fleet.desired.count = max(fleet.desired.count - 1, 0)
+        case "more" | "fewer":
+            fleet.desired.count = min(max(fleet.desired.count + (1 if what == "more" else -1), 0), 6)
+            fleet.roster.note(events.Scaled(fleet.desired.count, fleet.now))
         case "reload":
             fleet.desired.generation += 1
         case "time":

@@ -15,12 +15,10 @@ from typing import Generic, Self, TypeVar
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Claimed, Connection, Enqueued, Failure, Fence, PipelineSpec, Report, Terms
+from orbitd.store import Claimed, Connection, Enqueued, Failure, Fence, Mode, PipelineSpec, Report
 
 T = TypeVar("T")
 
-RESUME = Terms(max_attempts=3, max_crashes=3, mode="resume")
-HOLD = Terms(max_attempts=3, max_crashes=3, mode="hold")
 FAILURE = Failure(cause="error", error="ValueError: no", traceback="Traceback ...")
 OPEN_SIGNATURE = '{"required": [], "optional": [], "open": true}'
 _PATIENCE_SECONDS = 20.0
@@ -56,6 +54,7 @@ class Fleet:
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
+        self.limits = (3, 3)  # max_attempts and max_crashes of the pipelines that hosts report from now on
         self._numbers = itertools.count(1)
         self._connections: list[Connection] = []
         self._children: list[Child] = []
@@ -82,7 +81,7 @@ class Fleet:
         boot_id = f"boot-{next(self._numbers)}"
         host_id = store.register(self.conn, boot_id=boot_id, name=f"host-{boot_id}", pid=1, version="1", lease_seconds=lease_seconds)
         self._host_boots[host_id] = boot_id
-        specs = [PipelineSpec(name, "default", 0, OPEN_SIGNATURE) for name in pipelines]
+        specs = [PipelineSpec(name, "default", 0, OPEN_SIGNATURE, *self.limits) for name in pipelines]
         store.register_pipelines(self.conn, host_id, specs)
         return host_id
 
@@ -99,6 +98,12 @@ class Fleet:
     def worker(self, *pipelines: str) -> Child:
         """A child on a host of its own."""
         return self.child(self.host(*pipelines), *pipelines)
+
+    def come_again(self, child: Child, *held: Fence, asked: tuple[int, list[int]] | None = None, conn: Connection | None = None) -> None:
+        """The child has a new connection, and with it a new id."""
+        child.child_id = store.start_child(
+            conn or child.conn, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, held=held, asked=asked
+        )
 
     def wipe(self) -> None:
         """Empty all tables, forget all hosts, and close their children's connections."""
@@ -124,7 +129,7 @@ class Fleet:
         begun: bool = True,
         asked: tuple[int, list[int]] | None = None,
         charge: Charge = Charge.CRASH,
-        terms: Terms = RESUME,
+        mode: Mode = "resume",
         conn: Connection | None = None,
     ) -> list[tuple[int, RunState]]:
         """The child dies, and the janitor takes back what it held."""
@@ -137,12 +142,12 @@ class Fleet:
             error="signal 11",
             stack="Current thread ...",
             charge=charge,
-            terms=terms,
+            mode=mode,
         )
 
-    def settle(self, terms: Terms = RESUME) -> None:
+    def settle(self, mode: Mode = "resume") -> None:
         for boot_id in self._host_boots.values():
-            store.end_host(self.conn, boot_id, "stopped", terms)
+            store.end_host(self.conn, boot_id, "stopped", mode)
 
     def state(self, run_id: int) -> RunState:
         return store.place(self.conn, run_id).state
@@ -160,6 +165,11 @@ class Fleet:
 
     def is_blocked(self, backend_pid: int) -> bool:
         return bool(self._watcher.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", [backend_pid]).fetchall()[0][0])
+
+    def until_not_blocked(self, backend_pid: int) -> None:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while self.is_blocked(backend_pid):
+            assert time.monotonic() < deadline, "blocked for ever"
 
     # --- whether it all fits together ---
 

@@ -8,11 +8,11 @@ from orbitd import store
 from orbitd.errors import NoSuchObject
 from orbitd.rules.states import RunState
 from orbitd.store import Fence, Report
-from tests.store.fleet import FAILURE, HOLD, Child, Fleet
+from tests.store.fleet import FAILURE, Child, Fleet
 
 
 def held(fleet: Fleet, child: Child, fence: Fence) -> None:
-    fleet.crash(child, fence, terms=HOLD)
+    fleet.crash(child, fence, mode="hold")
 
 
 def retried(fleet: Fleet, child: Child, fence: Fence) -> None:
@@ -78,10 +78,10 @@ def test_a_promoted_run_is_found_by_a_beats_cancels_too(fleet: Fleet) -> None:
         lambda _, child, fence: child.finish(Report.retry(fence, 0, FAILURE)),
         lambda _, child, fence: child.finish(Report.snoozed(fence, 0)),
         lambda _, child, fence: child.finish(Report.interrupted(fence, FAILURE)),
-        lambda _, child, fence: store.release(child.conn, fence),
+        lambda fleet, child, fence: fleet.come_again(child, asked=(fence.token, child.lanes)),
         lambda fleet, child, fence: fleet.crash(child, fence),
         lambda fleet, child, fence: fleet.crash(child, fence, begun=False),
-        lambda fleet, child, fence: fleet.crash(child, fence, terms=HOLD),
+        lambda fleet, child, fence: fleet.crash(child, fence, mode="hold"),
         lambda fleet, child, fence: fleet.settle(),
     ],
 )

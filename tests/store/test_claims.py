@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import psycopg
 import pytest
 
 from orbitd import store
 from orbitd.rules.states import RunState
-from orbitd.store import Failure, Fence, LeaseLost, Report
+from orbitd.store import Connection, Failure, Fence, LeaseLost, Report
 from orbitd.system.postgres import Cluster
-from tests.store.fleet import FAILURE, Fleet
+from tests.store.fleet import FAILURE, Child, Fleet
 
 
 def test_an_empty_poll_writes_nothing_and_needs_no_lease(fleet: Fleet) -> None:
@@ -129,7 +130,6 @@ def test_a_late_report_of_a_run_that_was_taken_back_is_rejected(fleet: Fleet) ->
     assert not ghost.succeed(fence)
     assert heir.succeed(again.fence)
     assert not ghost.succeed(fence)
-    assert not store.release(ghost.conn, fence)
     assert fleet.state(run_id) is RunState.SUCCEEDED
     fleet.check_settled()
 
@@ -141,7 +141,7 @@ def test_each_part_of_the_fence_counts(fleet: Fleet, field: str) -> None:
     fence = child.must_claim().fence
     wrong = dataclasses.replace(fence, **{field: getattr(fence, field) + 1})
     assert not child.succeed(wrong)
-    assert not store.release(child.conn, wrong)
+    assert fleet.crash(child, wrong) == []
     assert fleet.state(run_id) is RunState.RUNNING
 
 
@@ -165,6 +165,37 @@ def test_a_report_repeated_after_a_lost_reply_is_accepted_and_counts_once(fleet:
     assert child.finish(made)
     assert store.finish_and_claim(child.conn, child.child_id, made, store.new_token(), []).accepted
     assert fleet.state(run_id) is state
+    assert fleet.value("SELECT count(*) FROM orbit.outcomes") == 1
+    fleet.check()
+
+
+def finish(child: Child, conn: Connection, report: Report) -> bool:
+    return store.finish(conn, report)
+
+
+def finish_and_claim(child: Child, conn: Connection, report: Report) -> bool:
+    return store.finish_and_claim(conn, child.child_id, report, store.new_token(), child.lanes).accepted
+
+
+@pytest.mark.parametrize("tell", [finish, finish_and_claim])
+def test_a_report_behind_a_lock_gives_up_leaves_nobody_waiting_and_counts_once_when_repeated(
+    fleet: Fleet, tell: Callable[[Child, Connection, Report], bool]
+) -> None:
+    child, locker, hasty = fleet.worker("p"), fleet.connect(), fleet.connect(call_timeout_seconds=0.1)
+    run_id = fleet.enqueue("p")
+    report = Report.succeeded(child.must_claim().fence, "1")
+    hasty_pid = hasty.info.backend_pid
+    with locker.transaction():
+        store.hold_run(locker, report.fence)
+        with pytest.raises(psycopg.OperationalError, match="did not answer"):
+            tell(child, hasty, report)
+        with pytest.raises(psycopg.errors.LockNotAvailable) as given_up:
+            tell(child, child.conn, report)
+        assert store.is_outage(given_up.value)
+        fleet.until_not_blocked(hasty_pid)
+    assert tell(child, child.conn, report)
+    assert tell(child, child.conn, report)
+    assert fleet.state(run_id) is RunState.SUCCEEDED
     assert fleet.value("SELECT count(*) FROM orbit.outcomes") == 1
     fleet.check()
 
@@ -235,17 +266,6 @@ def test_a_failed_run_is_in_the_dead_letter_queue_with_all_that_is_known(fleet: 
     assert [(a["outcome"], a["error"]) for a in attempts] == [("retried", FAILURE.error), ("failed", "gone")]  # type: ignore[attr-defined]
     assert fleet.ask("p", key="k").created
     fleet.check()
-
-
-def test_a_released_run_is_as_if_it_had_never_been_claimed(fleet: Fleet) -> None:
-    child = fleet.worker("p")
-    run_id = fleet.enqueue("p")
-    first = child.must_claim()
-    assert store.release(child.conn, first.fence)
-    assert not store.release(child.conn, first.fence)
-    again = child.must_claim()
-    assert (again.run_id, again.seq, again.attempt) == (run_id, first.seq, 1)
-    assert fleet.value("SELECT count(*) FROM orbit.outcomes") == 0
 
 
 @pytest.mark.parametrize("result", ['"\\u0000"', '"\\ud800"', "{", "[" * 100_000 + "]" * 100_000, "1e9999999"])

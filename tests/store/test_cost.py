@@ -8,7 +8,7 @@ import pytest
 
 from orbitd import store
 from orbitd.store import Claimed, Report
-from tests.store.fleet import FAILURE, RESUME, Child, Fleet
+from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 
 MANY = "SELECT orbit.enqueue_many((SELECT jsonb_agg(jsonb_build_object('pipeline', 'p')) FROM generate_series(1, 5000)))"
@@ -20,7 +20,6 @@ ACTS: dict[str, Act] = {
     "claim": lambda _, child, __: child.must_claim(),
     "finish": lambda _, child, held: child.succeed(held.fence),
     "retry": lambda _, child, held: child.finish(Report.retry(held.fence, 0, FAILURE)),
-    "release": lambda _, child, held: store.release(child.conn, held.fence),
     "interrupt": lambda fleet, child, held: fleet.crash(child, held.fence, conn=child.conn),
     "start_child": lambda _, child, held: store.start_child(
         child.conn, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, held=[held.fence]
@@ -28,7 +27,8 @@ ACTS: dict[str, Act] = {
     "cancel waiting": lambda _, child, held: store.cancel(child.conn, held.run_id + 4000, "anna"),
     "cancel running": lambda _, child, held: store.cancel(child.conn, held.run_id, "anna"),
     "beat": lambda _, child, __: store.beat(child.conn, child.host_id, 20),
-    "rescue": lambda _, child, __: store.rescue(child.conn, child.host_id, RESUME),
+    "missing children": lambda _, child, __: store.end_missing_children(child.conn, child.host_id, []),
+    "rescue": lambda _, child, __: store.rescue(child.conn, child.host_id, "resume"),
     "place": lambda _, child, held: store.place(child.conn, held.run_id + 4000),
     "step": lambda _, child, held: store.record_step(child.conn, held.fence, "s", "1", 0.1),
     "progress": lambda _, child, held: store.record_progress(child.conn, held.fence, 0.1, None),

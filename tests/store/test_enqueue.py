@@ -181,7 +181,7 @@ def test_the_arguments_of_a_known_pipeline_are_checked_by_name(fleet: Fleet) -> 
         "open": '{"required": ["a"], "optional": [], "open": true}',
         "none": '{"required": [], "optional": [], "open": false}',
     }
-    store.register_pipelines(fleet.conn, host_id, [PipelineSpec(name, "q", 0, text) for name, text in signatures.items()])
+    store.register_pipelines(fleet.conn, host_id, [PipelineSpec(name, "q", 0, text, 3, 3) for name, text in signatures.items()])
     store.enqueue(fleet.conn, "closed", {"a": 1, "b": 2})
     store.enqueue(fleet.conn, "open", {"a": 1, "z": 2})
     with pytest.raises(UsageError, match='"closed" needs the argument "a"'):
@@ -221,7 +221,7 @@ def test_a_producer_that_rolls_back_leaves_nothing(fleet: Fleet) -> None:
 
 def test_the_queue_and_priority_are_the_pipelines_unless_given(fleet: Fleet) -> None:
     host_id = fleet.host()
-    store.register_pipelines(fleet.conn, host_id, [PipelineSpec("p", "mail", 1, OPEN_SIGNATURE)])
+    store.register_pipelines(fleet.conn, host_id, [PipelineSpec("p", "mail", 1, OPEN_SIGNATURE, 3, 3)])
     plain, given = fleet.enqueue("p"), store.enqueue(fleet.conn, "p", queue="slow", priority=-2).id
     store.beat(fleet.conn, host_id, 20)
     place = {run_id: store.place(fleet.conn, run_id).lane for run_id in (plain, given)}

@@ -7,8 +7,8 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import LeaseLost, PipelineSpec, Report, Terms
-from tests.store.fleet import FAILURE, HOLD, OPEN_SIGNATURE, RESUME, Fleet
+from orbitd.store import LeaseLost, PipelineSpec, Report
+from tests.store.fleet import FAILURE, OPEN_SIGNATURE, Child, Fleet
 
 # --- hosts and beats ---
 
@@ -28,9 +28,9 @@ def test_the_same_boot_id_is_the_same_host_until_it_is_ended(fleet: Fleet) -> No
 def test_a_beat_tells_the_lease_the_lanes_and_the_work_in_order_of_priority(fleet: Fleet) -> None:
     host_id = fleet.host()
     specs = [
-        PipelineSpec("low", "q", -1, OPEN_SIGNATURE),
-        PipelineSpec("high", "q", 2, OPEN_SIGNATURE),
-        PipelineSpec("idle", "q", 0, OPEN_SIGNATURE),
+        PipelineSpec("low", "q", -1, OPEN_SIGNATURE, 3, 3),
+        PipelineSpec("high", "q", 2, OPEN_SIGNATURE, 3, 3),
+        PipelineSpec("idle", "q", 0, OPEN_SIGNATURE, 3, 3),
     ]
     lanes = {lane.pipeline: lane.id for lane in store.register_pipelines(fleet.conn, host_id, specs)}
     fleet.host("foreign")
@@ -118,7 +118,7 @@ def test_a_beat_waits_for_nobody_who_holds_a_run(fleet: Fleet) -> None:
     host_id, other = fleet.host("p"), fleet.connect()
     held = fleet.enqueue("p", in_seconds=3600), fleet.enqueue("unknown")
     fleet.conn.execute("UPDATE orbit.delayed SET due_at = clock_timestamp()")
-    store.register_pipelines(fleet.conn, host_id, [PipelineSpec(name, "q", 0, OPEN_SIGNATURE) for name in ("p", "unknown")])
+    store.register_pipelines(fleet.conn, host_id, [PipelineSpec(name, "q", 0, OPEN_SIGNATURE, 3, 3) for name in ("p", "unknown")])
     with other.transaction():
         for run_id in held:
             assert store.cancel(other, run_id, "me") == "cancelled"
@@ -140,7 +140,7 @@ def test_a_reconnected_child_goes_on_with_what_it_holds(fleet: Fleet) -> None:
     with pytest.raises(LeaseLost):
         child.claim()
     child.child_id = fresh
-    assert store.reconcile(fleet.conn, RESUME) == 0
+    assert store.reconcile(fleet.conn, "resume") == 0
     assert child.claim()
     assert child.succeed(fence)
     assert fleet.state(run_id) is RunState.SUCCEEDED
@@ -148,12 +148,13 @@ def test_a_reconnected_child_goes_on_with_what_it_holds(fleet: Fleet) -> None:
 
 def test_a_claim_whose_reply_was_lost_is_settled_when_the_child_comes_again(fleet: Fleet) -> None:
     child = fleet.worker("p")
-    run_id, token = fleet.enqueue("p"), store.new_token()
-    assert store.claim(child.conn, child.child_id, token, child.lanes)  # and nobody hears of it
-    fresh = store.start_child(fleet.conn, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, asked=(token, child.lanes))
+    run_id = fleet.enqueue("p")
+    lost = child.must_claim()  # and nobody hears of it
+    fleet.come_again(child, asked=(lost.token, child.lanes))
     assert fleet.state(run_id) is RunState.PENDING
-    child.child_id = fresh
-    assert child.must_claim().attempt == 1
+    again = child.must_claim()
+    assert (again.run_id, again.seq, again.attempt) == (run_id, lost.seq, 1)
+    assert fleet.value("SELECT count(*) FROM orbit.outcomes") == 0
 
 
 def test_a_claim_that_was_heard_is_not_given_back_when_it_is_named_as_asked_too(fleet: Fleet) -> None:
@@ -191,7 +192,7 @@ def test_coming_again_twice_leaves_one_living_child(fleet: Fleet) -> None:
 def test_a_child_that_starts_while_its_host_is_being_ended_is_refused(fleet: Fleet) -> None:
     host_id, starter = fleet.host("p"), fleet.connect()
     with fleet.conn.transaction():
-        store.end_host(fleet.conn, fleet.boot_id(host_id), "stopped", RESUME)
+        store.end_host(fleet.conn, fleet.boot_id(host_id), "stopped", "resume")
         start = fleet.in_background(starter, lambda: store.start_child(starter, host_id=host_id, slot=0, nonce="n", pid=2))
         start.until_blocked()
     with pytest.raises(LeaseLost):
@@ -231,11 +232,11 @@ def test_a_crash_puts_the_run_back_where_it_stood_and_tells_why(fleet: Fleet) ->
 )
 def test_each_charge_has_its_own_counter_and_limit(fleet: Fleet, charge: Charge, counters: tuple[int, int], last: RunState) -> None:
     run_id = fleet.enqueue("p", key="k")
-    terms, states = Terms(max_attempts=2, max_crashes=3, mode="resume"), []
+    fleet.limits, states = (2, 3), []
     for _ in range(max(counters) or 5):
         child = fleet.worker("p")
         store.beat(fleet.conn, child.host_id, 20)
-        states += [state for _, state in fleet.crash(child, child.must_claim().fence, charge=charge, terms=terms)]
+        states += [state for _, state in fleet.crash(child, child.must_claim().fence, charge=charge)]
     assert states == [RunState.PENDING] * (len(states) - 1) + [last]
     assert fleet.state(run_id) is last
     table = "failed" if last is RunState.FAILED else "live"
@@ -243,6 +244,26 @@ def test_each_charge_has_its_own_counter_and_limit(fleet: Fleet, charge: Charge,
     if last is RunState.FAILED:
         assert fleet.value("SELECT cause FROM orbit.failed") == "crashed:SIGSEGV"
     fleet.check_settled()
+
+
+def test_the_newest_report_of_a_pipelines_limits_stands(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    fence = child.must_claim().fence
+    fleet.limits = (3, 1)
+    fleet.host("p")
+    assert fleet.crash(child, fence) == [(run_id, RunState.FAILED)]
+
+
+@pytest.mark.parametrize("charge", [Charge.CRASH, Charge.ERROR])
+def test_a_pipeline_that_nobody_has_reported_has_limits_too(fleet: Fleet, charge: Charge) -> None:
+    host_id, states = fleet.host("p"), []
+    fleet.enqueue("p")
+    fleet.conn.execute("DELETE FROM orbit.pipelines")
+    for _ in range(3):
+        child = fleet.child(host_id, "p")
+        states += [state for _, state in fleet.crash(child, child.must_claim().fence, charge=charge)]
+    assert states == [RunState.PENDING, RunState.PENDING, RunState.FAILED]
 
 
 def test_a_run_that_was_not_begun_pays_nothing(fleet: Fleet) -> None:
@@ -286,7 +307,7 @@ def test_runs_are_held_for_a_person_in_hold_mode_and_resumed_on_demand(fleet: Fl
     run_id = fleet.enqueue("p", key="k")
     fence = child.must_claim().fence
     store.record_step(child.conn, fence, "load", "[1]", 0.5)
-    assert fleet.crash(child, fence, terms=HOLD) == [(run_id, RunState.INTERRUPTED)]
+    assert fleet.crash(child, fence, mode="hold") == [(run_id, RunState.INTERRUPTED)]
     assert fleet.worker("p").claim() is None
     assert fleet.state(run_id) is RunState.INTERRUPTED
     fleet.check_settled()
@@ -301,7 +322,7 @@ def test_runs_are_held_for_a_person_in_hold_mode_and_resumed_on_demand(fleet: Fl
 def test_hold_mode_does_not_hold_what_was_not_begun(fleet: Fleet) -> None:
     child = fleet.worker("p")
     fleet.enqueue("p")
-    assert fleet.crash(child, child.must_claim().fence, begun=False, terms=HOLD)[0][1] is RunState.PENDING
+    assert fleet.crash(child, child.must_claim().fence, begun=False, mode="hold")[0][1] is RunState.PENDING
 
 
 # --- the claim in flight ---
@@ -356,9 +377,9 @@ def test_ending_a_host_takes_back_its_runs_uncharged(fleet: Fleet) -> None:
     child.must_claim()
     child.must_claim()
     boot_id = fleet.boot_id(child.host_id)
-    assert store.end_host(fleet.conn, boot_id, "arbiter_died", RESUME) == 2
-    assert store.end_host(fleet.conn, boot_id, "arbiter_died", RESUME) == 0
-    assert store.end_host(fleet.conn, "no such host", "arbiter_died", RESUME) == 0
+    assert store.end_host(fleet.conn, boot_id, "arbiter_died", "resume") == 2
+    assert store.end_host(fleet.conn, boot_id, "arbiter_died", "resume") == 0
+    assert store.end_host(fleet.conn, "no such host", "arbiter_died", "resume") == 0
     heir = fleet.worker("p")
     claimed = [heir.must_claim() for _ in range(3)]
     assert [run.run_id for run in claimed] == ids
@@ -375,7 +396,7 @@ def test_ending_a_host_waits_for_the_claim_in_flight(fleet: Fleet, ending: str) 
     run_id = fleet.enqueue("p")
     with child.conn.transaction(force_rollback=ending == "rollback"):
         child.must_claim()
-        end = fleet.in_background(janitor, lambda: store.end_host(janitor, fleet.boot_id(child.host_id), "stopped", RESUME))
+        end = fleet.in_background(janitor, lambda: store.end_host(janitor, fleet.boot_id(child.host_id), "stopped", "resume"))
         end.until_blocked()
     assert end.result() == (1 if ending == "commit" else 0)
     assert fleet.state(run_id) is RunState.PENDING
@@ -386,7 +407,7 @@ def test_ending_a_host_waits_for_a_child_that_is_just_starting(fleet: Fleet) -> 
     host_id, starter, janitor = fleet.host("p"), fleet.connect(), fleet.connect()
     with starter.transaction():
         store.start_child(starter, host_id=host_id, slot=0, nonce="n", pid=2)
-        end = fleet.in_background(janitor, lambda: store.end_host(janitor, fleet.boot_id(host_id), "stopped", RESUME))
+        end = fleet.in_background(janitor, lambda: store.end_host(janitor, fleet.boot_id(host_id), "stopped", "resume"))
         end.until_blocked()
     end.result()
     assert fleet.value("SELECT count(*) FROM orbit.children WHERE ended_at IS NULL") == 0
@@ -407,7 +428,7 @@ class Fates:
         self.fleet.conn.execute(f"UPDATE orbit.hosts SET {what} WHERE id = {host_id}".encode())
 
     def rescue(self) -> int:
-        return store.rescue(self.fleet.conn, self.judge, RESUME)
+        return store.rescue(self.fleet.conn, self.judge, "resume")
 
 
 def test_a_steady_host_rescues_the_runs_of_a_silent_one_and_they_pay_a_crash(fleet: Fleet) -> None:
@@ -440,7 +461,7 @@ def test_no_host_is_ended_unless_its_silence_is_proved(fleet: Fleet, who: str, w
 
 def test_a_host_that_was_ended_ends_nobody(fleet: Fleet) -> None:
     fates = Fates(fleet)
-    store.end_host(fleet.conn, fleet.boot_id(fates.judge), "stopped", RESUME)
+    store.end_host(fleet.conn, fleet.boot_id(fates.judge), "stopped", "resume")
     assert fates.rescue() == 0
 
 
@@ -453,6 +474,42 @@ def test_a_beat_in_flight_saves_its_host(fleet: Fleet) -> None:
     assert fates.victim.succeed(fates.fence)
 
 
+# --- deaths that nobody saw ---
+
+
+def has_ended(fleet: Fleet, child: Child) -> object:
+    return fleet.value("SELECT ended_at IS NOT NULL FROM orbit.children WHERE id = %s", child.child_id)
+
+
+def test_old_children_that_their_host_does_not_know_are_ended_and_their_runs_come_back(fleet: Fleet) -> None:
+    host_id = fleet.host("p")
+    living, missing, foreign = fleet.child(host_id, "p"), fleet.child(host_id, "p"), fleet.worker("p")
+    fleet.conn.execute("UPDATE orbit.children SET started_at = started_at - interval '61 s'")
+    young = fleet.child(host_id, "p")
+    children = [living, missing, foreign, young]
+    ids = [fleet.enqueue("p") for _ in children]
+    fences = [child.must_claim().fence for child in children]
+    assert store.end_missing_children(fleet.conn, host_id, [living.child_id]) == 1
+    assert store.end_missing_children(fleet.conn, host_id, [living.child_id]) == 0
+    assert [has_ended(fleet, child) for child in children] == [False, True, False, False]
+    assert store.reconcile(fleet.conn, "resume") == 1
+    assert [fleet.state(run_id) for run_id in ids] == [RunState.RUNNING, RunState.PENDING, RunState.RUNNING, RunState.RUNNING]
+    assert [child.succeed(fence) for child, fence in zip(children, fences, strict=True)] == [True, False, True, True]
+    assert "missing" in store.describe(fleet.conn, ids[1])["attempts"][0]["error"]
+    fleet.check_settled()
+
+
+def test_a_missing_child_with_a_claim_in_flight_is_ended_later(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.conn.execute("UPDATE orbit.children SET started_at = '-infinity'")
+    fleet.enqueue("p")
+    with child.conn.transaction():
+        child.must_claim()
+        assert store.end_missing_children(fleet.conn, child.host_id, []) == 0
+    assert store.end_missing_children(fleet.conn, child.host_id, []) == 1
+    assert store.reconcile(fleet.conn, "resume") == 1
+
+
 # --- reconcile ---
 
 
@@ -461,8 +518,8 @@ def test_reconcile_takes_back_what_an_interrupt_was_not_told_of(fleet: Fleet) ->
     run_id = fleet.enqueue("p")
     child.must_claim()
     assert fleet.crash(child) == []
-    assert store.reconcile(fleet.conn, RESUME) == 1
-    assert store.reconcile(fleet.conn, RESUME) == 0
+    assert store.reconcile(fleet.conn, "resume") == 1
+    assert store.reconcile(fleet.conn, "resume") == 0
     assert fleet.state(run_id) is RunState.PENDING
     fleet.check_settled()
 
@@ -472,7 +529,7 @@ def test_reconcile_leaves_the_living_alone(fleet: Fleet) -> None:
     fleet.enqueue("p")
     fence = child.must_claim().fence
     fleet.conn.execute("UPDATE orbit.hosts SET lease_until = clock_timestamp()")  # a lapsed lease stops no run
-    assert store.reconcile(fleet.conn, RESUME) == 0
+    assert store.reconcile(fleet.conn, "resume") == 0
     assert child.succeed(fence)
 
 
@@ -484,8 +541,8 @@ def test_reconcile_goes_on_past_a_row_that_is_locked(fleet: Fleet) -> None:
     with child.conn.transaction():
         store.hold_run(child.conn, fences[1])
         fleet.crash(child)
-        assert store.reconcile(fleet.conn, RESUME) == 2
-    assert store.reconcile(fleet.conn, RESUME) == 1
+        assert store.reconcile(fleet.conn, "resume") == 2
+    assert store.reconcile(fleet.conn, "resume") == 1
     fleet.check_settled()
 
 
@@ -497,7 +554,7 @@ def test_reconcile_goes_on_past_a_row_that_cannot_be_moved(fleet: Fleet) -> None
     clash = "INSERT INTO orbit.outcomes (run_id, token, attempt, reported, outcome) VALUES (%s, %s, 1, false, 'interrupted')"
     fleet.conn.execute(clash, [fences[1].run_id, fences[1].token])
     fleet.crash(child)
-    assert store.reconcile(fleet.conn, RESUME) == 2
+    assert store.reconcile(fleet.conn, "resume") == 2
     assert fleet.state(fences[1].run_id) is RunState.RUNNING
 
 
@@ -506,7 +563,7 @@ def test_reconcile_works_through_more_than_a_batch(fleet: Fleet) -> None:
     store.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 1100)
     claims = itertools.takewhile(lambda claimed: claimed is not None, iter(child.claim, object()))
     assert sum(1 for _ in claims) == 1100
-    assert store.end_host(fleet.conn, fleet.boot_id(child.host_id), "stopped", RESUME) == 1100
+    assert store.end_host(fleet.conn, fleet.boot_id(child.host_id), "stopped", "resume") == 1100
     fleet.check_settled()
 
 
@@ -514,6 +571,6 @@ def test_a_run_out_of_attempts_fails_by_its_childs_report_only(fleet: Fleet) -> 
     child = fleet.worker("p")
     run_id = fleet.enqueue("p")
     child.finish(Report.failed(child.must_claim().fence, FAILURE))
-    store.end_host(fleet.conn, fleet.boot_id(child.host_id), "stopped", RESUME)
+    store.end_host(fleet.conn, fleet.boot_id(child.host_id), "stopped", "resume")
     assert fleet.state(run_id) is RunState.FAILED
     fleet.check_settled()

@@ -12,11 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Fence, Report, Terms
+from orbitd.store import Fence, Mode, Report
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 
-TERMS = {"resume": Terms(2, 2, "resume"), "hold": Terms(2, 2, "hold")}
 ENDED = {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
 
 
@@ -152,21 +151,23 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.fences)
     @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        which, fence = data.draw(st.sampled_from(self.fences))
-        run = self.runs[fence.run_id]
-        is_ours = run.state is RunState.RUNNING and run.fence == fence
-        assert store.release(self.children[which].conn, fence) == is_ours
-        if is_ours:
+    def come_again(self, data: st.DataObject) -> None:
+        """One of a child's claims was one whose answer never came; all others go on under its new id."""
+        which, lost = data.draw(st.sampled_from(self.fences))
+        held = [fence for child, fence in self.fences if child == which and fence.run_id in self.held[which] and fence != lost]
+        is_held = self.is_held(lost)
+        self.fleet.come_again(self.children[which], *held, asked=(lost.token, self.children[which].lanes))
+        if is_held:
+            run = self.runs[lost.run_id]
             run.attempt -= 1
             run.state = RunState.CANCELLED if run.is_cancel_asked else RunState.PENDING
 
     # --- deaths ---
 
     @rule(which=st.integers(0, 1), begun=st.booleans(), charge=st.sampled_from(Charge), mode=st.sampled_from(["resume", "hold"]))
-    def child_dies(self, which: int, begun: bool, charge: Charge, mode: str) -> None:  # noqa: FBT001
+    def child_dies(self, which: int, begun: bool, charge: Charge, mode: Mode) -> None:  # noqa: FBT001
         held = [fence for child, fence in self.fences if child == which and fence.run_id in self.held[which]]
-        taken = self.fleet.crash(self.children[which], *held, begun=begun, charge=charge, terms=TERMS[mode])
+        taken = self.fleet.crash(self.children[which], *held, begun=begun, charge=charge, mode=mode)
         expected = {fence.run_id for fence in held if self.is_held(fence)}
         for fence in held:
             if self.is_held(fence):
@@ -176,10 +177,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.replace(which)
 
     @rule(which=st.integers(0, 1), cause=st.sampled_from(["stopped", "host_lost"]), mode=st.sampled_from(["resume", "hold"]))
-    def host_dies(self, which: int, cause: str, mode: str) -> None:
+    def host_dies(self, which: int, cause: str, mode: Mode) -> None:
         child = self.children[which]
         lost = {run.fence for _, run in self.held_by(child)}
-        assert store.end_host(self.fleet.conn, self.fleet.boot_id(child.host_id), cause, TERMS[mode]) == len(lost)
+        assert store.end_host(self.fleet.conn, self.fleet.boot_id(child.host_id), cause, mode) == len(lost)
         for run in self.runs.values():
             if run.state is RunState.RUNNING and run.fence in lost:
                 self.take_back(run, True, Charge.CRASH if cause == "host_lost" else Charge.NONE, mode)
@@ -196,7 +197,7 @@ class StoreMachine(RuleBasedStateMachine):
                 yield fence.run_id, self.runs[fence.run_id]
 
     @staticmethod
-    def take_back(run: ModelRun, begun: bool, charge: Charge, mode: str) -> None:  # noqa: FBT001
+    def take_back(run: ModelRun, begun: bool, charge: Charge, mode: Mode) -> None:  # noqa: FBT001
         run.state = RunState.PENDING
         if begun:
             run.errors += charge is Charge.ERROR
@@ -221,5 +222,6 @@ class StoreMachine(RuleBasedStateMachine):
 def test_any_history_leaves_each_run_where_the_model_has_it(databases: Databases) -> None:
     with databases.copy_of(databases.migrated) as dsn, Fleet(dsn) as fleet:
         StoreMachine.fleet = fleet
+        fleet.limits = (2, 2)
         options: dict[str, Any] = {"max_examples": 20, "stateful_step_count": 30, "deadline": None, "database": None}
         run_state_machine_as_test(StoreMachine, settings=settings(**options, suppress_health_check=list(HealthCheck)))

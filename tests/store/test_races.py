@@ -13,7 +13,7 @@ import pytest
 from orbitd import store
 from orbitd.rules.states import RunState
 from orbitd.store import Claimed, Connection, Fence, LeaseLost, Report
-from tests.store.fleet import FAILURE, RESUME, Child, Fleet
+from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 
 # Told to wait for too long, or that the row has moved under its feet: the caller tries again, and nothing was done.
@@ -61,8 +61,12 @@ def finish_and_claim(scene: Scene, conn: Connection) -> bool:
     return store.finish_and_claim(conn, scene.owner.child_id, report, store.new_token(), scene.owner.lanes).accepted
 
 
-def release(scene: Scene, conn: Connection) -> bool:
-    return store.release(conn, scene.stale_or_own)
+def come_again(scene: Scene, conn: Connection) -> str | None:
+    try:
+        scene.fleet.come_again(scene.owner, asked=(scene.stale_or_own.token, scene.owner.lanes), conn=conn)
+    except LeaseLost:
+        return "lease lost"
+    return None
 
 
 def interrupt(scene: Scene, conn: Connection) -> object:
@@ -70,7 +74,7 @@ def interrupt(scene: Scene, conn: Connection) -> object:
 
 
 def rescue(scene: Scene, conn: Connection) -> int:
-    return store.end_host(conn, scene.fleet.boot_id(scene.owner.host_id), "host_lost", RESUME)
+    return store.end_host(conn, scene.fleet.boot_id(scene.owner.host_id), "host_lost", "resume")
 
 
 def cancel(scene: Scene, conn: Connection) -> str:
@@ -81,7 +85,7 @@ def enqueue(scene: Scene, conn: Connection) -> store.Enqueued:
     return store.enqueue(conn, "p", {"n": 1}, key="k")
 
 
-ACTS: list[Act] = [claim, finish, retry, finish_and_claim, release, interrupt, rescue, cancel, enqueue]
+ACTS: list[Act] = [claim, finish, retry, finish_and_claim, come_again, interrupt, rescue, cancel, enqueue]
 
 
 @pytest.fixture(scope="module")

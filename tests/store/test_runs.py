@@ -6,7 +6,7 @@ from orbitd import store
 from orbitd.errors import NoSuchObject
 from orbitd.rules.states import RunState
 from orbitd.store import Failure, Report
-from tests.store.fleet import FAILURE, HOLD, Fleet
+from tests.store.fleet import FAILURE, Fleet
 
 ITEM_FIELDS = ["id", "pipeline", "queue", "state", "tenant", "attempt", "created_at", "started_at", "finished_at", "host", "slot", "error"]
 
@@ -26,7 +26,7 @@ def one_of_each(fleet: Fleet) -> dict[RunState, int]:
         fence = child.must_claim().fence
         match state:
             case RunState.INTERRUPTED:
-                fleet.crash(child, fence, terms=HOLD)
+                fleet.crash(child, fence, mode="hold")
                 child = fleet.worker("p")
             case RunState.SUCCEEDED:
                 child.succeed(fence)

@@ -10,7 +10,7 @@ import pytest
 from orbitd import store
 from orbitd.rules.states import RunState
 from orbitd.store import Beat, Claimed, Enqueued, FinishedAndClaimed, Lane, Outcome, Place, Report, queries
-from tests.store.fleet import FAILURE, HOLD, RESUME, Fleet
+from tests.store.fleet import FAILURE, Fleet
 
 FILES = ["claims", "hosts", "runs", "steps"]
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
@@ -95,17 +95,18 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.append_logs(conn, fence, [("2026-01-01T00:00:00Z", "info", "x")])
         answer = store.finish_and_claim(conn, child.child_id, Report.failed(fence, FAILURE), store.new_token(), child.lanes)
         assert answer.claimed
-        store.release(conn, answer.claimed.fence)
+        tour.come_again(child, asked=(answer.claimed.token, child.lanes))
         store.cancel(conn, ids[2], "me")
         store.enqueue(conn, "unknown", queue="elsewhere")
-        store.register_pipelines(conn, child.host_id, [store.PipelineSpec("unknown", "q", 0, "{}")])
+        store.register_pipelines(conn, child.host_id, [store.PipelineSpec("unknown", "q", 0, "{}", 3, 3)])
         store.beat(conn, child.host_id, 20)
-        child.child_id = store.start_child(conn, host_id=child.host_id, slot=0, nonce=child.nonce, pid=1)
         fence = child.must_claim().fence
-        tour.crash(child, fence, terms=HOLD)
+        tour.crash(child, fence, mode="hold")
         store.resume(conn, fence.run_id)
-        store.rescue(conn, child.host_id, RESUME)
-        store.end_host(conn, tour.boot_id(child.host_id), "stopped", RESUME)
+        conn.execute("UPDATE orbit.children SET started_at = '-infinity'")
+        store.end_missing_children(conn, child.host_id, [])
+        store.rescue(conn, child.host_id, "resume")
+        store.end_host(conn, tour.boot_id(child.host_id), "stopped", "resume")
         store.make_partitions(conn)
         with pytest.raises(store.LeaseLost):
             child.claim()

@@ -53,6 +53,8 @@ CREATE TABLE orbit.pipelines (
     queue         text NOT NULL,
     priority      smallint NOT NULL CHECK (priority BETWEEN -2 AND 2),
     signature     jsonb NOT NULL,             -- {"required": [...], "optional": [...], "open": false}
+    max_attempts  smallint NOT NULL,          -- so many errors fail a run for good
+    max_crashes   smallint NOT NULL,          -- and so many crashes
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 

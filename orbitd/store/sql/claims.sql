@@ -18,7 +18,3 @@ SELECT accepted, lease_ok, lane, seq, run_id, token, pipeline, tenant, args, att
            %(result)s::jsonb, %(cause)s::text, %(error)s::text, %(traceback)s::text, %(stack)s::text,
            %(child)s::int, %(next_token)s::bigint, %(lanes)s::int[]
        );
-
--- name: release
--- A child hands back what it has not begun.
-SELECT orbit.release(%(lane)s::int, %(seq)s::bigint, %(run)s::bigint, %(token)s::bigint) AS released;

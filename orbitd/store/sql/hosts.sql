@@ -8,7 +8,8 @@ SELECT orbit.register_host(
 -- A mold has told what it can run.
 SELECT id, queue, pipeline, priority
   FROM orbit.register_pipelines(
-           %(host)s::int, %(names)s::text[], %(queues)s::text[], %(priorities)s::int[], %(signatures)s::jsonb[]
+           %(host)s::int, %(names)s::text[], %(queues)s::text[], %(priorities)s::int[], %(signatures)s::jsonb[],
+           %(max_attempts)s::int[], %(max_crashes)s::int[]
        );
 
 -- name: lanes_of
@@ -37,8 +38,7 @@ SELECT run_id, state
   FROM orbit.interrupt(
            %(child)s::int, %(lanes)s::int[], %(seqs)s::bigint[], %(runs)s::bigint[], %(tokens)s::bigint[], %(begun)s::boolean[],
            %(asked_token)s::bigint, %(asked_lanes)s::int[],
-           %(charge)s::text, %(cause)s::text, %(error)s::text, %(stack)s::text,
-           %(max_attempts)s::int, %(max_crashes)s::int, %(hold)s::boolean
+           %(charge)s::text, %(cause)s::text, %(error)s::text, %(stack)s::text, %(hold)s::boolean
        );
 
 -- name: end_host
@@ -49,6 +49,10 @@ SELECT orbit.end_host(id, %(cause)s::text) AS ended FROM orbit.hosts WHERE boot_
 -- With each beat.
 SELECT orbit.rescue(%(host)s::int) AS ended;
 
+-- name: end_missing_children
+-- Once a minute, before reconcile.
+SELECT orbit.end_missing_children(%(host)s::int, %(living)s::int[]) AS ended;
+
 -- name: reconcile
 -- After a host was ended, at a janitor's start, and once a minute.
-SELECT orbit.reconcile(%(max_crashes)s::int, %(hold)s::boolean, %(limit)s::int) AS taken;
+SELECT orbit.reconcile(%(hold)s::boolean, %(limit)s::int) AS taken;

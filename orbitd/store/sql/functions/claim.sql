@@ -1,5 +1,6 @@
 -- A child asks for a run, with a token that it has just drawn and already written to its claims page. No row: nothing to do.
 -- Raises OR001 when there is work but the child or its host has been ended, or the host's lease has lapsed.
+-- The lock timeout: as finish.
 -- Locks: as claim_next.
 CREATE OR REPLACE FUNCTION orbit.claim(p_child int, p_token bigint, p_lanes int[])
 RETURNS TABLE (
@@ -7,6 +8,7 @@ RETURNS TABLE (
     attempt smallint, errors smallint, crashes smallint
 )
 LANGUAGE plpgsql
+SET lock_timeout = '2s'
 AS $$
 DECLARE
     v_next record;

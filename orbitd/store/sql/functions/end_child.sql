@@ -1,5 +1,6 @@
--- End one child, if it has not been ended: called by start_child and interrupt. From its return on, no claim of that child
--- can commit: one in flight has committed already, and is seen by the next statement, or will find the child ended.
+-- End one child, if it has not been ended: called by start_child, interrupt and end_missing_children. From its return on, no
+-- claim of that child can commit: one in flight has committed already, and is seen by the next statement, or will find the
+-- child ended.
 -- False: there is no such child.
 -- Locks: children, FOR UPDATE; waits for a claim or a finish_and_claim in flight.
 CREATE OR REPLACE FUNCTION orbit.end_child(p_child int, p_cause text) RETURNS boolean

@@ -9,6 +9,7 @@
 --
 -- A run whose cancel was asked for is never queued again: the last three end it as cancelled.
 -- The row is locked before anything else is read: `cancel` locks it too, so one of the two sees what the other did.
+-- The lock timeout: a client that gave up leaves its session waiting, and each repeated call would add one more.
 -- Locks: live; then outcomes, delayed, failed, keys, requeued, cancel_requests by run.
 CREATE OR REPLACE FUNCTION orbit.finish(
     p_lane int, p_seq bigint, p_run bigint, p_token bigint, p_outcome text, p_delay_seconds float8, p_result jsonb,
@@ -16,6 +17,7 @@ CREATE OR REPLACE FUNCTION orbit.finish(
 ) RETURNS boolean
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET lock_timeout = '2s'
 AS $$
 DECLARE
     v_live       orbit.live;

@@ -1,6 +1,7 @@
 -- Report the run in hand and take the next one: one statement, one commit, the busy child's whole traffic.
 -- Never raises for the claim's sake, which would undo the report; `lease_ok` says what claim would have raised.
 -- `accepted` is apart from the claimed run: nothing to claim must not look like a fenced report.
+-- The lock timeout: as finish.
 -- Locks: as finish, then as claim_next.
 CREATE OR REPLACE FUNCTION orbit.finish_and_claim(
     p_lane int, p_seq bigint, p_run bigint, p_token bigint, p_outcome text, p_delay_seconds float8, p_result jsonb,
@@ -12,6 +13,7 @@ CREATE OR REPLACE FUNCTION orbit.finish_and_claim(
     attempt smallint, errors smallint, crashes smallint
 )
 LANGUAGE plpgsql
+SET lock_timeout = '2s'
 AS $$
 BEGIN
     accepted := orbit.finish(

@@ -5,8 +5,7 @@
 -- Locks: children; live in order; then as take_back.
 CREATE OR REPLACE FUNCTION orbit.interrupt(
     p_child int, p_lanes int[], p_seqs bigint[], p_runs bigint[], p_tokens bigint[], p_begun boolean[],
-    p_asked_token bigint, p_asked_lanes int[], p_charge text, p_cause text, p_error text, p_stack text,
-    p_max_attempts int, p_max_crashes int, p_hold boolean
+    p_asked_token bigint, p_asked_lanes int[], p_charge text, p_cause text, p_error text, p_stack text, p_hold boolean
 ) RETURNS TABLE (run_id bigint, state text)
 LANGUAGE plpgsql
 SET lock_timeout = '2s'
@@ -22,8 +21,7 @@ BEGIN
     LOOP
         run_id := v_run.run_id;
         state := orbit.take_back(
-            v_run.lane, v_run.seq, v_run.run_id, v_run.token, v_run.begun, p_charge, p_cause, p_error, p_stack,
-            p_max_attempts, p_max_crashes, p_hold
+            v_run.lane, v_run.seq, v_run.run_id, v_run.token, v_run.begun, p_charge, p_cause, p_error, p_stack, p_hold
         );
         IF state IS NOT NULL THEN
             RETURN NEXT;

@@ -4,7 +4,7 @@
 -- A row that somebody has locked (the last transaction of a step) is left for the next time, and a row that cannot be
 -- moved does not stop the others.
 -- Locks: live in order, SKIP LOCKED; then as take_back.
-CREATE OR REPLACE FUNCTION orbit.reconcile(p_max_crashes int, p_hold boolean, p_limit int) RETURNS int
+CREATE OR REPLACE FUNCTION orbit.reconcile(p_hold boolean, p_limit int) RETURNS int
 LANGUAGE plpgsql
 SET jit = off
 AS $$
@@ -27,8 +27,7 @@ BEGIN
     LOOP
         BEGIN
             PERFORM orbit.take_back(
-                v_run.lane, v_run.seq, v_run.run_id, v_run.token, true, v_run.charge, v_run.cause, v_run.error, NULL,
-                NULL, p_max_crashes, p_hold
+                v_run.lane, v_run.seq, v_run.run_id, v_run.token, true, v_run.charge, v_run.cause, v_run.error, NULL, p_hold
             );
             v_taken := v_taken + 1;
         EXCEPTION WHEN OTHERS THEN

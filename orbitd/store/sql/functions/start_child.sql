@@ -2,12 +2,14 @@
 -- comes with a new connection: what it had before is ended, so that no claim of the lost connection can commit any more; a
 -- run which that claim took without the child's knowledge is handed back untouched; what it holds goes on under the new id.
 -- Raises OR001 when the host has been ended.
+-- The lock timeout: as finish.
 -- Locks: hosts, KEY SHARE; children; live in order.
 CREATE OR REPLACE FUNCTION orbit.start_child(
     p_host int, p_slot int, p_nonce text, p_pid int,
     p_lanes int[], p_seqs bigint[], p_runs bigint[], p_tokens bigint[], p_asked_token bigint, p_asked_lanes int[]
 ) RETURNS int
 LANGUAGE plpgsql
+SET lock_timeout = '2s'
 AS $$
 DECLARE
     v_child int;
