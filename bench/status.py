@@ -16,11 +16,12 @@ from bench.stamps import now
 _ORBITCTL = Path(sys.executable).with_name("orbitctl")
 _NOTHING = [sys.executable, "-c", "pass"]
 _BURN_IN_SECONDS = 3.0  # before that the scheduler still favours us, who have slept so long
+_BURNERS = 2 * (os.cpu_count() or 1)
 _BURN = [sys.executable, "-c", "while True: pass"]
 
 
 def measure(rig: Rig) -> list[Row]:
-    """With cores to spare, and with every core busy; a Python that does nothing takes turns with it."""
+    """With cores to spare, and with two busy processes for each core; a Python that does nothing takes turns with it."""
     calm: tuple[list[float], list[float]] = ([], [])
     busy: tuple[list[float], list[float]] = ([], [])
     with rig.daemon(**{"children.count": 4}) as daemon:
@@ -28,14 +29,21 @@ def measure(rig: Rig) -> list[Row]:
         _milliseconds(status)  # fills the caches
         for _ in range(rig.effort.rounds):
             _call(status, calm, rig.effort.calls)
-            burners = [subprocess.Popen(_BURN) for _ in range(os.cpu_count() or 1)]
+            burners = [subprocess.Popen(_BURN) for _ in range(_BURNERS)]
             time.sleep(_BURN_IN_SECONDS)
             _call(status, busy, rig.effort.calls)
             end(burners)
     name = "python -c pass"
     return [
         Row("B11", "orbitctl status, ms: p50", [percentile(calm[0], 50)], [percentile(calm[1], 50)], name, Goal("≤", 70)),
-        Row("B11", "orbitctl status, every core busy, ms: p50", [percentile(busy[0], 50)], [percentile(busy[1], 50)], name, Goal("≤", 200)),
+        Row(
+            "B11",
+            "orbitctl status, every core twice busy, ms: p50",
+            [percentile(busy[0], 50)],
+            [percentile(busy[1], 50)],
+            name,
+            Goal("≤", 200),
+        ),
     ]
 
 

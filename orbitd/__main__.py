@@ -15,11 +15,12 @@ import sys
 from pathlib import Path
 
 from orbitd import __version__
-from orbitd.errors import ExitCode, OrbitError, Refused
+from orbitd.errors import DatabaseUnavailable, ExitCode, OrbitError, Refused
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run `orbitd`; an error for a person ends in one message and its exit code."""
+    _open_standard_descriptors()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["--as"]:
         return _serve_as(arguments[1], int(arguments[2]))
@@ -29,6 +30,15 @@ def main(argv: list[str] | None = None) -> int:
     except OrbitError as error:
         print(f"orbitd: {error}", file=sys.stderr)
         return error.exit_code
+
+
+def _open_standard_descriptors() -> None:
+    """Whoever starts us with 0, 1 or 2 closed would find his output in a socket of ours that got the number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
 
 
 def _serve_as(kind: str, channel_fd: int) -> int:
@@ -97,11 +107,19 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _migrate(options: argparse.Namespace) -> int:
+    import psycopg
+
     from orbitd import config, store
 
     path = options.config or config.find_file(os.environ)
     settings = config.load(path, overrides=options.set, environ=os.environ)
-    applied = store.migrate(config.require_database(settings))
+    try:
+        applied = store.migrate(config.require_database(settings))
+    except psycopg.Error as error:
+        why = " ".join(str(error).split())
+        raise DatabaseUnavailable(
+            f"the database cannot be migrated: {why}", "mend that, then run it again: nothing is half done"
+        ) from error
     print("\n".join(f"applied {name}" for name in applied) if applied else "the schema is up to date")
     return ExitCode.OK
 

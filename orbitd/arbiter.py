@@ -63,6 +63,7 @@ class DatabaseNews:
 
     is_up: bool = False
     why: str | None = "not connected yet"
+    command: str = "orbitctl status"
 
 
 class Arbiter:
@@ -99,7 +100,7 @@ class Arbiter:
         self.wakeup.catch([getattr(signal, f"SIG{name}") for name in _SIGNALS], self._on_signal)
         log.event("started", version=__version__, children=self.desired.count)
         while not supervise.is_finished(self.roster, self.desired):
-            for part in (self._look, self._decide, self._tell, self._listen):
+            for part in (self.look, self._decide, self._tell, self._listen):
                 try:
                     part()
                 except Exception:  # noqa: BLE001 - a fault of ours in one part must not end the fleet, nor starve the other parts
@@ -138,7 +139,7 @@ class Arbiter:
             due = min(due, server_due)
         return min(due, self._next_look) if any(self.roster.children()) else due
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Read what shared memory says; once in `look_seconds` at least, since a run's deadline is set there. Then also weigh."""
         self.note(events.JanitorTicked(self.fleet.slots.header.janitor_tick_at))
         for child in self.roster.children():
@@ -236,7 +237,7 @@ class Arbiter:
             case "host":
                 self._boot_id, self._is_record_stale = message["boot_id"], True
             case "database":
-                self._note_database(message["up"], message["why"])
+                self._note_database(DatabaseNews(message["up"], message["why"], message["command"]))
             case "cancel":
                 self.fleet.tell_child(message["slot"], {"type": "interrupt", "run": message["run"], "reason": "cancelled"})
             case "buried":
@@ -244,10 +245,10 @@ class Arbiter:
             case "handed_back":
                 self._is_handed_back = True
 
-    def _note_database(self, is_up: bool, why: str | None) -> None:  # noqa: FBT001 - a fact of a message
-        if is_up != self.database.is_up:
-            log.event("database_up") if is_up else log.warn("database_down", why=why)
-        self.database = DatabaseNews(is_up, why)
+    def _note_database(self, news: DatabaseNews) -> None:
+        if news.is_up != self.database.is_up:
+            log.event("database_up") if news.is_up else log.warn("database_down", why=news.why)
+        self.database = news
 
     def child_died(self, death: Death) -> None:
         """Have its runs taken back. Kept until the janitor has done so: a janitor may die, or have no database."""

@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import threading
+from weakref import WeakSet
 
 import psycopg
 from setproctitle import setproctitle
@@ -62,6 +63,7 @@ class Child:
     def __init__(self, post: Post, settings: Settings, pipelines: Registry, orders: Orders) -> None:
         self._post, self._settings, self._pipelines, self._orders = post, settings, pipelines, orders
         self._link = Link(post, settings, orders, list(pipelines.served))
+        self._known_threads = WeakSet(threading.enumerate())
 
     def work(self) -> int:
         """Work until drained."""
@@ -146,7 +148,7 @@ class Child:
         ended = execute(pipeline, claimed.args, context)
         self._orders.end()
         courier.finish()
-        _warn_of_leftovers()
+        self._warn_of_leftovers(fence.run_id, pipeline.name)
         log.event(
             "run_ended",
             run=fence.run_id,
@@ -160,6 +162,13 @@ class Child:
         record.runs += 1
         record.failed += report is not None and report.outcome in (Outcome.FAILED, Outcome.RETRIED)
         return report
+
+    def _warn_of_leftovers(self, run_id: int, pipeline: str) -> None:
+        """A thread that a run has left behind goes on beside the next one: say so once, of the run that did it."""
+        left = [thread for thread in threading.enumerate() if thread.name != "courier" and thread not in self._known_threads]
+        if left:
+            self._known_threads.update(left)
+            log.warn("threads_left", run=run_id, pipeline=pipeline, threads=",".join(thread.name for thread in left))
 
     # --- reporting ---
 
@@ -199,13 +208,6 @@ class Child:
 
     def _title(self, what: str) -> None:
         setproctitle(f"orbitd: child {self._post.slot} g{self._post.generation} {what}")
-
-
-def _warn_of_leftovers() -> None:
-    """A thread that a run has left behind goes on beside the next one."""
-    ours = {threading.main_thread().name, "attendant", "courier"}
-    if left := [thread.name for thread in threading.enumerate() if thread.name not in ours]:
-        log.warn("threads_left", threads=",".join(left))
 
 
 def report_of(  # noqa: PLR0911 - one way out for each way to end

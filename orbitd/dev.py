@@ -60,6 +60,8 @@ class _Preparing:
 
     def __init__(self) -> None:
         self._is_stopped = False
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
         for number in _FORWARDED:
             signal.signal(number, self._stop if number in _STOPPING else self._do_nothing)
 

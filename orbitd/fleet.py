@@ -281,6 +281,7 @@ class Fleet:
         will, stack = self.slots.claims[slot].read(), self.slots.stack_text(slot)
         del self._children[slot]
         self._owner.child_died(Death(slot, hand.nonce, status, record.child_id, will, stack))
+        self.slots.clear(slot)  # else the janitor would go on ringing for it
         self._owner.note(events.ChildExited(slot, status, clock.now(), random.random()))
 
     def _end(self, hand: _Hand) -> None:

@@ -64,6 +64,7 @@ class Incarnation:
         facts = {"boot_id": boot_id, "kernel_boot_id": process.kernel_boot_id(), "processes": processes}
         draft = self.path.with_suffix(".new")
         try:
+            draft.touch(mode=0o600)
             draft.write_text(json.dumps(facts))
             draft.replace(self.path)
         except OSError as error:

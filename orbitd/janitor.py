@@ -87,7 +87,7 @@ class Janitor:
         self._host_id = 0
         self._attempts = 0
         self._is_stopping = False
-        self._beat_at = self._next_beat = self._next_rescue = self._next_reconcile = self._next_partitions = 0.0
+        self._beat_at = self._next_beat = self._next_reconcile = self._next_partitions = 0.0
 
     def work(self) -> None:
         """Do the duties until told to stop. Raises ChannelClosed."""
@@ -209,8 +209,7 @@ class Janitor:
             return
         self._learn_lanes(set(beat.lanes))
         self._publish(asked_at, beat.lease_seconds_left)
-        if asked_at >= self._next_rescue:
-            self._next_rescue = asked_at + self._settings.host.beat
+        if beat.others_lapsed:
             self._rescue(connection)
         if beat.lanes_with_work:
             self._ring_idle(len(self._slots.records))
@@ -324,20 +323,21 @@ class Janitor:
 
     def _lose(self, error: Exception) -> None:
         """The database is gone, or not fit for us yet. Say so, and come back with a growing, jittered wait."""
-        why = str(error).strip()
+        why = error.message if isinstance(error, OrbitError) else " ".join(str(error).split())
+        command = "orbitd migrate" if isinstance(error, store.SchemaMismatch) else "orbitctl status"
         if self._attempts == 0:
             log.warn("duty_failed", error=why)
         if self._connection is not None:
             self._connection.close()
             self._connection = None
         self._attempts += 1
-        self._tell_database(is_up=False, why=why)
+        self._tell_database(is_up=False, why=why, command=command)
 
-    def _tell_database(self, *, is_up: bool, why: str | None = None) -> None:
+    def _tell_database(self, *, is_up: bool, why: str | None = None, command: str = "") -> None:
         """News only: the arbiter is woken by each message."""
         if self._told_database != (is_up, why):
             self._told_database = (is_up, why)
-            self._tell({"type": "database", "up": is_up, "why": why})
+            self._tell({"type": "database", "up": is_up, "why": why, "command": command})
 
     def _tell(self, message: Message) -> None:
         """Tell the arbiter. One that does not read for very long must not cost the host its lease."""

@@ -32,6 +32,7 @@ from orbitd.system.slots import ClaimsPage, Header, Record, SharedSlots
 T = TypeVar("T")
 
 _LONGEST_WAIT_SECONDS = 5.0
+_COMPLAINT_SECONDS = 60.0
 
 
 class _NotNow(Exception):
@@ -80,6 +81,7 @@ class Link:
         self._child_id = 0
         self._lanes_version = -1
         self._lanes: list[int] = []
+        self._complained_of, self._complained_at = "", 0.0
         self.held: Fence | None = None
 
     @property
@@ -134,8 +136,15 @@ class Link:
                 why = str(error).strip()
             if self._connection is not None and self._connection.closed:
                 self._connection = None
-        log.warn("database_call_failed", error=why)
+        self._complain(why)
         raise _NotNow
+
+    def _complain(self, why: str) -> None:
+        """One line a minute about the same trouble."""
+        now = clock.now()
+        if why != self._complained_of or now >= self._complained_at + _COMPLAINT_SECONDS:
+            self._complained_of, self._complained_at = why, now
+            log.warn("database_call_failed", error=" ".join(why.split()))
 
     def try_call(self, operation: Callable[[Connection, int], T]) -> T | None:
         """Carry out an operation if the database is there; None if not. For what can wait."""

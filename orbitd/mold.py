@@ -23,7 +23,7 @@ from setproctitle import setproctitle
 
 from orbitd.child import run_child
 from orbitd.config import Settings
-from orbitd.errors import ExitCode, OrbitError
+from orbitd.errors import ConfigError, ExitCode, OrbitError
 from orbitd.link import Post
 from orbitd.pipelines import registry
 from orbitd.pipelines.registry import LoadError, Registry
@@ -64,7 +64,10 @@ def load(settings: Settings) -> Registry:
     """
     gc.disable()  # until the freeze: a collection would only touch pages that the children could share
     if settings.app.working_directory:
-        os.chdir(settings.app.working_directory)
+        try:
+            os.chdir(settings.app.working_directory)
+        except OSError as error:
+            raise ConfigError(f"app.working_directory: cannot enter {settings.app.working_directory}: {error.strerror}") from error
     return registry.load(settings.app.pipelines, settings.app.path, str(Path.cwd()), settings.app.filter)
 
 

@@ -20,8 +20,10 @@ from orbitd.pipelines.interruption import Interruption
 from orbitd.system import clock, log
 from orbitd.system.channel import Channel, ChannelClosed, Message
 from orbitd.system.slots import Record
+from orbitd.units import format_duration
 
 TICK_SECONDS = 1.0
+_CHANNEL_LOST = 71
 _STOP_SIGNAL = signal.SIGRTMIN + 6
 
 
@@ -32,6 +34,7 @@ class _InHand:
     run_id: int
     deadline: float
     interruption: Interruption
+    timeout_seconds: float
     wanted: RunStopped | None = None
 
     def is_overdue(self, now: float) -> bool:
@@ -46,6 +49,11 @@ class _InHand:
         return self.wanted is not None and self.interruption.delivered is None
 
 
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
 class Orders:
     """What the arbiter wants of this child, and the run that an order is about."""
 
@@ -56,6 +64,7 @@ class Orders:
         self._in_hand: _InHand | None = None
         self._farewell: RunInterrupted | None = None
         self._is_dozing = False
+        self._channel_identity = _identity(channel.fileno())
 
     def attend(self) -> None:
         """Take orders from now on. On the main thread, with signals still blocked or not."""
@@ -86,14 +95,21 @@ class Orders:
     def begin(self, run_id: int, deadline: float, interruption: Interruption) -> None:
         """A run begins. `deadline` is CLOCK_BOOTTIME, 0 for none."""
         self._record.run_deadline = deadline
-        self._in_hand = _InHand(run_id, deadline, interruption)
+        self._in_hand = _InHand(run_id, deadline, interruption, max(0.0, deadline - clock.now()))
         if self._farewell:
             interruption.request(self._farewell)
         if self._is_dozing or (deadline and deadline - clock.now() < TICK_SECONDS):
             os.eventfd_write(self._nudge, 1)
 
     def end(self) -> None:
-        """The run has ended: what arrives from now on is not about it."""
+        """The run has ended: what arrives from now on is not about it.
+
+        If its code has closed our descriptors (`os.closerange`), their numbers are somebody else's by now, or will be: this
+        process can neither hear nor safely write any more, and ends.
+        """
+        if not self._is_channel_ours():
+            log.fault("runtime_channel_lost", run=self._in_hand.run_id if self._in_hand else None)
+            os._exit(_CHANNEL_LOST)
         self._in_hand = None
         self._record.run_deadline = 0.0
 
@@ -111,6 +127,12 @@ class Orders:
         finally:
             if run.wanted is None:
                 self._record.run_deadline = run.deadline = deadline + clock.now() - stopped_at
+
+    def _is_channel_ours(self) -> bool:
+        try:
+            return _identity(self._channel.fileno()) == self._channel_identity
+        except OSError:
+            return False
 
     def _stop(self, run: _InHand, why: RunStopped) -> None:
         """Have the exception raised in user code, on the main thread. What was wanted first counts."""
@@ -132,6 +154,8 @@ class Orders:
         while True:
             seconds = self._look_after_run(clock.now())
             poll.poll(None if seconds is None else seconds * 1000 + 1)
+            if not self._is_channel_ours():
+                return  # the run in hand has closed it, and will be told at its end
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._nudge)
             try:
@@ -150,7 +174,7 @@ class Orders:
             return None
         self._is_dozing = False
         if run.is_overdue(now):
-            self._stop(run, RunTimeout("the run took longer than its timeout"))
+            self._stop(run, RunTimeout(f"the run took longer than its timeout of {format_duration(round(run.timeout_seconds, 1))}"))
         elif run.is_unheard():
             self._knock()
         return min(TICK_SECONDS, run.deadline - now) if run.deadline > now else TICK_SECONDS

@@ -20,7 +20,7 @@ from orbitd.control.server import Pending
 from orbitd.control.wire import Answer, Request
 from orbitd.errors import ConfigError, Conflict, ExitCode, OrbitError
 from orbitd.rules.roster import Slot
-from orbitd.rules.states import DaemonState, SlotState, StopLevel
+from orbitd.rules.states import DaemonState, Reason, SlotState, StopLevel
 from orbitd.system import clock
 
 Reply = Answer | Pending
@@ -55,7 +55,12 @@ class Verbs:
 
     # --- changes ---
 
+    def _refuse_while_stopping(self, what: str) -> None:
+        if self._arbiter.desired.stop_level:
+            raise Conflict(f"the daemon is stopping: {what} would change nothing", "start it again")
+
     def _scale(self, args: Mapping[str, Any]) -> Reply:
+        self._refuse_while_stopping("scale")
         before = self._arbiter.desired.count
         self._arbiter.scale(scaled(args["amount"], before))
         count = self._arbiter.desired.count
@@ -64,13 +69,14 @@ class Verbs:
         def check(_now: float) -> Answer | None:
             roster = self._arbiter.roster
             there = roster.ready() if self._arbiter.database.is_up else roster.able()
-            return Answer(done) if len(there) == len(roster.serving()) == self._arbiter.desired.count else None
+            is_leaving = any(child.reason is Reason.SURPLUS for child in roster.children())
+            is_done = len(there) == len(roster.serving()) == self._arbiter.desired.count and not is_leaving
+            return Answer(done) if is_done else None
 
         return Pending(check) if args["wait"] else Answer(done)
 
     def _reload(self, args: Mapping[str, Any]) -> Reply:
-        if self._arbiter.desired.stop_level:
-            raise Conflict("the daemon is stopping, and will not reload", "start it again")
+        self._refuse_while_stopping("reload")
         generation = self._arbiter.start_reload()
 
         def check(_now: float) -> Answer | None:
@@ -89,15 +95,14 @@ class Verbs:
 
     def _stop(self, args: Mapping[str, Any]) -> Reply:
         before = self._arbiter.desired.stop_level
-        level = StopLevel.INTERRUPT if args["now"] else StopLevel(min(before + 1, StopLevel.KILL))
-        self._arbiter.stop(level)
+        self._arbiter.stop(StopLevel.INTERRUPT if args["now"] else StopLevel.DRAIN)
         level = self._arbiter.desired.stop_level
         return Answer(views.done("stop", f"stopping: {_STOPPING[level]}", changed=level != before))
 
     def _pause(self, *, is_paused: bool) -> Reply:
-        was_paused = self._arbiter.desired.is_paused
+        was_paused, name = self._arbiter.desired.is_paused, "pause" if is_paused else "unpause"
+        self._refuse_while_stopping(name)
         self._arbiter.pause(is_paused=is_paused)
-        name = "pause" if is_paused else "unpause"
         message = "no more runs are started; those in hand go on" if is_paused else "runs are started"
         return Answer(views.done(name, message, changed=was_paused != is_paused))
 
@@ -105,6 +110,7 @@ class Verbs:
 
     def _status(self) -> dict[str, Any]:
         arbiter, now = self._arbiter, clock.now()
+        arbiter.look()
         slots = [slot for slot in arbiter.roster.slots if slot.child or slot.history.is_waiting(now)]
         return views.status(
             state=self._state(now),
@@ -136,7 +142,7 @@ class Verbs:
     def _problems(self, now: float) -> list[dict[str, str | None]]:
         arbiter, found = self._arbiter, []
         if not arbiter.database.is_up and arbiter.roster.generation:
-            found.append(_problem("database_down", f"the database cannot be used: {arbiter.database.why}", "orbitctl status --watch"))
+            found.append(_problem("database_down", f"the database cannot be used: {arbiter.database.why}", arbiter.database.command))
         if arbiter.reload.ok is False:
             last_line = "".join((arbiter.reload.error or "").strip().splitlines()[-1:])
             message = f"the last reload failed, generation {arbiter.roster.generation} goes on: {last_line}"

@@ -191,7 +191,7 @@ class Recovery:
     mode: str = option(
         Choice(("resume", "hold")),
         "resume",
-        "resume: it goes on from its last step. hold: it stays interrupted until told to go on.",
+        "resume: it goes on from its last step. hold: it stays interrupted until `select orbit.resume(RUN)`.",
         _ROLLING,
     )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _AMOUNT = re.compile(r"[+-]?[0-9]{1,4}")
-_LONGEST_TEXT = 4096
+_LONGEST_TEXT = 256 * 1024
 
 
 class Kind(StrEnum):

@@ -74,9 +74,14 @@ def enqueue(session: Session) -> int:
     """`orbitctl enqueue PIPELINE`: prints the id alone; with --wait, ends as the run ends."""
     args = session.invocation.args
     _check_between("count", args["count"], _MOST_ENQUEUED)
-    arguments = _arguments(args["args"], args["pairs"])
+    pairs = _pairs(args["pairs"])
+    arguments = _arguments(args["args"], pairs)
     how = {name: args[name] for name in ("priority", "queue", "tenant") if args[name] is not None}
     with _connected(session) as conn:
+        text_names = store.text_arguments(conn, args["pipeline"])
+        if text_names is None and stderr_is_terminal():
+            session.out.note(f'no daemon has told of a pipeline "{args["pipeline"]}": the run waits until one does')
+        arguments |= {key: text for key, text in pairs.items() if key in (text_names or ())}
         if args["count"] > 1:
             return _enqueue_many(session, conn, {"pipeline": args["pipeline"], "args": arguments, **how})
         in_seconds = None if args["in"] is None else parse_duration(args["in"])
@@ -190,18 +195,24 @@ def _states(written: str | None) -> list[RunState]:
     return [RunState(word) for word in words]
 
 
-def _arguments(written: str | None, pairs: Sequence[str]) -> dict[str, Any]:
-    """The arguments of a run: the JSON object of --args, and the KEY=VALUE pairs over it."""
+def _arguments(written: str | None, pairs: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments of a run: the JSON object of --args, and the pairs over it, each a JSON value where it is one."""
     arguments: dict[str, Any] = {} if written is None else _object(_source(written))
-    for pair in pairs:
+    return arguments | {key: _value(text) for key, text in pairs.items()}
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    """The words KEY=VALUE."""
+    pairs = {}
+    for pair in words:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise UsageError(
                 f'"{pair[:60]}" is not of the form KEY=VALUE',
                 "an argument is written tenant_id=42, or several --args '{\"tenant_id\": 42}'",
             )
-        arguments[key] = _value(text)
-    return arguments
+        pairs[key] = text
+    return pairs
 
 
 def _source(written: str) -> str:

@@ -142,6 +142,8 @@ def _reload(reload: Document | None, style: Style, now: datetime) -> list[str]:
     if not reload:
         return []
     when = f"{ago(reload['at'], now)} ago"
+    if reload["ok"] is None:
+        return [f"to generation {reload['generation']} is under way", f"begun {when}"]
     if reload["ok"]:
         return [f"generation {reload['generation']}", when]
     return [style.paint("refused", "red"), when, style.plain(_first_line(reload["error"]) or "no reason is known")]

@@ -51,8 +51,10 @@ class Signature:
     context_name: str
 
     def to_json(self) -> str:
-        """What the store keeps, so that an enqueue in plain SQL can check the names."""
-        return json.dumps({"required": self.required, "optional": self.optional, "open": self.open}, separators=(",", ":"))
+        """What the store keeps: the names, which an enqueue in plain SQL is checked by, and which of them take text only."""
+        text = [name for name, types in self.accepted.items() if str in types and types <= {str, type(None)}]
+        names = {"required": self.required, "optional": self.optional, "open": self.open, "text": text}
+        return json.dumps(names, separators=(",", ":"))
 
     def problems(self, arguments: Mapping[str, Any]) -> list[str]:
         """What is wrong with the arguments, a sentence each; empty when they fit."""

@@ -31,6 +31,6 @@ class Limits:
     max_rss_bytes: int = 0
     max_surge: int = 1
     boots_at_once: int = 2
-    look_seconds: float = 1.0
+    look_seconds: float = 2.0
     janitor_stall_seconds: float = 30.0
     farewell_seconds: float = 5.0

@@ -21,7 +21,7 @@ from orbitd.store.hosts import (
 from orbitd.store.migrate import check_schema, make_partitions, migrate
 from orbitd.store.outcomes import Failure, Outcome, Report, clean_text
 from orbitd.store.rows import CATCH_ALL_LANE, Beat, Claimed, Enqueued, Fence, FinishedAndClaimed, Lane, PipelineSpec, Place
-from orbitd.store.runs import cancel, describe, enqueue, enqueue_many, list_runs, place, resolve, resume, short_id
+from orbitd.store.runs import cancel, describe, enqueue, enqueue_many, list_runs, place, resolve, resume, short_id, text_arguments
 from orbitd.store.steps import append_logs, hold_run, load_steps, record_progress, record_step
 
 __all__ = [
@@ -78,4 +78,5 @@ __all__ = [
     "resume",
     "short_id",
     "start_child",
+    "text_arguments",
 ]

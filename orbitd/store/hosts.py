@@ -65,7 +65,7 @@ def beat(conn: psycopg.Connection[Any], host_id: int, lease_seconds: float) -> B
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(_SQL["beat"], {"host": host_id, "lease_seconds": lease_seconds}).fetchall()[0]
     cancels = zip(row.pop("cancel_runs") or (), row.pop("cancel_children") or (), strict=True)
-    return Beat(**row, cancels=list(cancels)) if row["alive"] else Beat(False, 0.0, [], [], None, [])
+    return Beat(**row, cancels=list(cancels)) if row["alive"] else Beat(False, 0.0, [], [], None, False, [])
 
 
 def start_child(

@@ -106,4 +106,5 @@ class Beat:
     lanes: list[int]
     lanes_with_work: list[int]
     next_due_seconds: float | None
+    others_lapsed: bool
     cancels: list[tuple[int, int]]

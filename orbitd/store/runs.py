@@ -80,6 +80,12 @@ def enqueue_many(conn: psycopg.Connection[Any], requests: Sequence[Mapping[str, 
     return ids
 
 
+def text_arguments(conn: psycopg.Connection[Any], pipeline: str) -> list[str] | None:
+    """The arguments of the pipeline that take text only; None when no daemon has told of such a pipeline."""
+    row = conn.execute(_SQL["text_arguments"], {"pipeline": pipeline}).fetchone()
+    return None if row is None else list(row[0])
+
+
 def cancel(conn: psycopg.Connection[Any], run_id: int, by: str, reason: str | None = None) -> str:
     """Cancel a run: "cancelled", or "cancelling" when its child must stop first, or how it had ended before.
 

@@ -76,7 +76,7 @@ class TestRefused:
             (["describe", "\udcff"], "is not a text in UTF-8"),
             (["enqueue", "a", "x=\udcff"], "is not a list of texts in UTF-8"),
             (["\udcff"], "unknown command"),
-            (["describe", "x" * 100_000], "is not a text in UTF-8 of at most 4096 characters"),
+            (["describe", "x" * 300_000], "is not a text in UTF-8 of at most 262144 characters"),
         ],
     )
     def test_in_words(self, orbitctl: Orbitctl, words: list[str], message: str) -> None:

@@ -140,6 +140,13 @@ class TestEnqueue:
         assert called.code == 2
         assert "tenant" in called.err
 
+    def test_a_value_is_text_where_the_pipeline_takes_only_text(self, orbitctl: Orbitctl, conn: Connection) -> None:
+        host_id = hosts.register(conn, boot_id="boot", name="prod-a", pid=1, version="1", lease_seconds=60)
+        signature = '{"required": ["name"], "optional": ["count"], "open": false, "text": ["name"]}'
+        hosts.register_pipelines(conn, host_id, [PipelineSpec("typed", "default", 0, signature, 3, 3)])
+        run_id = orbitctl("enqueue", "typed", "name=007", "count=7").out.strip()
+        assert orbitctl("describe", run_id, "--json").document["args"] == {"name": "007", "count": 7}
+
     def test_with_a_key_makes_one_run(self, orbitctl: Orbitctl) -> None:
         first, second = (orbitctl("enqueue", "a.b", "--key", "k") for _ in range(2))
         assert first.out == second.out

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,7 +15,8 @@ import psycopg
 import pytest
 
 from orbitd import store
-from orbitd.errors import OrbitError
+from orbitd.control import client
+from orbitd.errors import OrbitError, WaitTimeout
 from orbitd.system import process
 from orbitd.system.postgres import Cluster
 from tests.daemon.conftest import Begin
@@ -336,3 +339,88 @@ def test_what_a_child_printed_is_there_when_it_is_gone(begin: Begin) -> None:
     """)
     daemon.await_run(daemon.enqueue("prints"), "failed")
     assert (daemon.log().count("imported\n"), daemon.log().count("printed\n")) == (1, 1)
+
+
+def test_after_a_scale_down_an_idle_child_is_still_woken_at_once(begin: Begin) -> None:
+    daemon = begin(WORK, **{"poll.interval": "60s", "host.beat": "60s", "host.lease": "10m"})
+    daemon.ask("scale", amount="8", wait=True)
+    daemon.ask("scale", amount="1", wait=True)
+    for _ in range(10):
+        daemon.await_run(daemon.enqueue("quick"), "succeeded", seconds=5)
+
+
+def test_a_run_that_closes_our_descriptors_ends_its_child_and_writes_into_nothing_of_ours(begin: Begin) -> None:
+    daemon = begin(
+        """
+        import os
+
+        @pipeline("closes", max_crashes=1)
+        def closes(ctx: Context) -> None:
+            os.closerange(3, 1000)
+
+        @pipeline("quick")
+        def quick(ctx: Context) -> str:
+            return "done"
+        """,
+        **{"children.count": 1},
+    )
+    (before,) = daemon.child_pids()
+    run = daemon.await_run(daemon.enqueue("closes"), "failed")
+    assert [attempt["cause"] for attempt in run["attempts"]] == ["exited:71"]
+    daemon.await_run(daemon.enqueue("quick"), "succeeded")
+    assert daemon.child_pids() != [before]
+    assert len(daemon.events("runtime_channel_lost")) == 1
+    assert daemon.stop() == 0
+
+
+def test_a_second_stop_over_the_socket_changes_nothing(begin: Begin, tmp_path: Path) -> None:
+    daemon = begin(WORK)
+    run_id = daemon.enqueue("holds", until=str(tmp_path / "done"))
+    daemon.slot_running(run_id)
+    assert daemon.ask("stop", now=False)["changed"] is True
+    assert daemon.ask("stop", now=False)["changed"] is False
+    with pytest.raises(OrbitError, match="stopping"):
+        daemon.ask("scale", amount="5", wait=False)
+    (tmp_path / "done").touch()
+    assert daemon.await_exit() == 0
+    assert daemon.describe(run_id)["state"] == "succeeded"
+
+
+def test_a_scale_down_that_waits_waits_for_the_run_in_hand(begin: Begin, tmp_path: Path) -> None:
+    daemon = begin(WORK, **{"children.count": 1})
+    run_id = daemon.enqueue("holds", until=str(tmp_path / "done"))
+    daemon.slot_running(run_id)
+    with pytest.raises(WaitTimeout):
+        client.call(daemon.socket, "scale", {"amount": "0", "wait": True}, 0.5)
+    (tmp_path / "done").touch()
+    daemon.ask("scale", amount="0", wait=True)
+    assert daemon.child_pids() == []
+
+
+def test_who_cancelled_a_running_run_and_why_stands_with_it(begin: Begin) -> None:
+    daemon = begin(WORK)
+    run_id = daemon.enqueue("holds", until="never")
+    daemon.slot_running(run_id)
+    with daemon.database() as connection:
+        store.cancel(connection, run_id, "ann", "no longer wanted")
+    assert daemon.await_run(run_id, "cancelled")["error"] == "cancelled by ann: no longer wanted"
+
+
+def test_migrate_tells_what_is_wrong_in_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "orbitd", "migrate", "--set", f"database.url=postgresql://nobody@/none?host={tmp_path}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.returncode == 69
+    assert ended.stderr.startswith("orbitd: the database cannot be migrated: ")
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_daemon_started_with_nothing_open_works_and_no_file_of_ours_takes_a_standard_number(begin: Begin) -> None:
+    daemon = begin(WORK, start=False)
+    shell = 'exec "$0" -m orbitd -c "$1" --allow-root <&- >&- 2>&-'
+    with subprocess.Popen(["sh", "-c", shell, sys.executable, str(daemon.config)], start_new_session=True) as started:
+        daemon.adopt(started)
+        daemon.await_status(lambda status: status["state"] == "running")
+        for pid in (daemon.pid, *daemon.child_pids()):
+            assert {str(Path(f"/proc/{pid}/fd/{fd}").readlink()) for fd in (0, 1, 2)} == {"/dev/null"}
+        daemon.await_run(daemon.enqueue("quick"), "succeeded")
+        assert daemon.stop() == 0

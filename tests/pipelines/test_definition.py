@@ -150,11 +150,12 @@ def test_the_context_may_be_called_as_the_author_likes() -> None:
 
 
 def test_the_store_gets_the_names_of_the_arguments() -> None:
-    assert json.loads(pipeline("a")(plain).signature.to_json()) == {"required": ["tenant_id"], "optional": ["since"], "open": False}
+    told = json.loads(pipeline("a")(plain).signature.to_json())
+    assert told == {"required": ["tenant_id"], "optional": ["since"], "open": False, "text": ["since"]}
 
     def takes_any(ctx: Context, /, a: int, **rest: Any) -> None: ...
 
-    assert json.loads(pipeline("a")(takes_any).signature.to_json()) == {"required": ["a"], "optional": [], "open": True}
+    assert json.loads(pipeline("a")(takes_any).signature.to_json()) == {"required": ["a"], "optional": [], "open": True, "text": []}
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,10 @@ class Daemon:
             self.await_status(lambda status: status["state"] == "running" and status["children"]["ready"] == status["children"]["target"])
         return self
 
+    def adopt(self, started: subprocess.Popen[bytes]) -> None:
+        """Take over an arbiter that the test has started in a way of its own."""
+        self._process = started
+
     def signal(self, number: int) -> None:
         """Signal the arbiter."""
         os.kill(self.pid, number)

@@ -21,7 +21,7 @@ SELECT id, queue, pipeline, priority
 
 -- name: beat
 -- Every few seconds, and when a bell rings.
-SELECT alive, lease_seconds_left, lanes, lanes_with_work, next_due_seconds, cancel_runs, cancel_children
+SELECT alive, lease_seconds_left, lanes, lanes_with_work, next_due_seconds, others_lapsed, cancel_runs, cancel_children
   FROM orbit.beat(%(host)s::int, %(lease_seconds)s::float8);
 
 -- name: start_child
@@ -46,7 +46,7 @@ SELECT run_id, state
 SELECT orbit.end_host(id, %(cause)s::text) AS ended FROM orbit.hosts WHERE boot_id = %(boot_id)s::text;
 
 -- name: rescue
--- With each beat.
+-- When a beat has seen that a lease has lapsed.
 SELECT orbit.rescue(%(host)s::int) AS ended;
 
 -- name: end_missing_children

@@ -105,3 +105,7 @@ SELECT key, 'done' AS state, seconds FROM orbit.steps WHERE run_id = %(run)s::bi
 -- name: progress
 -- Everything about one run: how far it has come.
 SELECT fraction, note, at FROM orbit.run_progress WHERE run_id = %(run)s::bigint;
+
+-- name: text_arguments
+-- orbitctl turns KEY=VALUE into arguments.
+SELECT coalesce(signature -> 'text', '[]') AS names FROM orbit.pipelines WHERE name = %(pipeline)s::text;

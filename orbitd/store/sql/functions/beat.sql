@@ -5,12 +5,13 @@
 --     lanes_with_work    those of them with a pending run
 --     next_due_seconds   until the next delayed run falls due; 0: more than one beat could move is due already
 --     cancel_*           running runs of this host whose cancel was asked for, with the child that has each
+--     others_lapsed      another host's lease has lapsed: there may be somebody to rescue
 -- Nothing here waits for a lock that a producer or a child may hold for long: a beat that hangs would lose the lease.
 -- Locks: hosts; then as promote, then as sort_catch_all.
 CREATE OR REPLACE FUNCTION orbit.beat(
     p_host int, p_lease_seconds float8,
     OUT alive boolean, OUT lease_seconds_left float8, OUT lanes int[], OUT lanes_with_work int[],
-    OUT next_due_seconds float8, OUT cancel_runs bigint[], OUT cancel_children int[]
+    OUT next_due_seconds float8, OUT cancel_runs bigint[], OUT cancel_children int[], OUT others_lapsed boolean
 )
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -69,6 +70,7 @@ BEGIN
       JOIN orbit.children c ON c.id = running.child
      WHERE c.host = p_host AND c.ended_at IS NULL;
 
+    others_lapsed := EXISTS (SELECT FROM orbit.hosts h WHERE h.id <> p_host AND h.ended_at IS NULL AND h.lease_until < v_now);
     SELECT extract(epoch FROM h.lease_until - clock_timestamp()) INTO lease_seconds_left FROM orbit.hosts h WHERE h.id = p_host;
 END
 $$;

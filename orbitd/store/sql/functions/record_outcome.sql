@@ -1,5 +1,5 @@
 -- Write how an attempt ended: called by finish (reported by the child) and by take_back and cancel_waiting (not reported).
--- A cancelled attempt without an error of its own tells who asked.
+-- The error of a cancelled attempt is who asked for that, and why.
 CREATE OR REPLACE FUNCTION orbit.record_outcome(
     p_live orbit.live, p_outcome text, p_reported boolean, p_cause text, p_error text, p_traceback text, p_stack text,
     p_result jsonb
@@ -8,9 +8,9 @@ LANGUAGE plpgsql
 SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
-    v_error text := p_error;
+    v_error text;
 BEGIN
-    IF p_outcome = 'cancelled' AND p_error IS NULL THEN
+    IF p_outcome = 'cancelled' THEN
         SELECT format('cancelled by %s', c.by) || coalesce(': ' || c.reason, '') INTO v_error
           FROM orbit.cancel_requests c
          WHERE c.run_id = p_live.run_id;
@@ -20,7 +20,7 @@ BEGIN
     )
     VALUES (
         p_live.run_id, p_live.token, p_live.claimed_at, p_live.child, p_live.attempt, p_reported, p_outcome,
-        CASE p_outcome WHEN 'cancelled' THEN 'cancelled' ELSE p_cause END, v_error, p_traceback, p_stack, p_result
+        CASE p_outcome WHEN 'cancelled' THEN 'cancelled' ELSE p_cause END, coalesce(v_error, p_error), p_traceback, p_stack, p_result
     );
 END
 $$;

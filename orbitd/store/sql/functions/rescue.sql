@@ -1,4 +1,4 @@
--- End the hosts whose lease has lapsed: called with each beat. Returns how many.
+-- End the hosts whose lease has lapsed: called when a beat has seen one. Returns how many.
 -- Their silence may be the database's fault. So the one who judges must itself have been steady for the length of a lease,
 -- and the server must have been up that long: after an outage the first one to come back does not rob the rest.
 -- Locks: hosts, SKIP LOCKED; then as end_host.
