@@ -51,12 +51,13 @@ def main() -> int:
 
 def measure(effort: Effort, names: Sequence[str]) -> None:
     """Print the table of these measurements."""
+    load = report.load()
     rows: list[Row] = []
     with rigged(effort) as rig:
-        heading = report.heading(rig.server_version())
         for name in names:
             print(f"measuring {name}", file=sys.stderr)
             rows += MEASUREMENTS[name](rig)
+        heading = report.heading(rig.server_version(), load)
     print(f"{heading}\n\n{report.table(rows)}\n\n{report.LEGEND}")
 
 

@@ -57,12 +57,17 @@ def percentile(values: Iterable[float], percent: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
-def heading(server_version: str) -> str:
-    """When, where and on what."""
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+def load() -> str:
+    """How busy the machine has been for the last minutes, everybody's work counted."""
+    return ", ".join(f"{each:.1f}" for each in os.getloadavg())
+
+
+def heading(server_version: str, load_at_start: str) -> str:
+    """When, on what, and how disturbed."""
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}; "
-        f"Postgres {server_version}, fsync and synchronous_commit on; Python {platform.python_version()}; load average at start {load}"
+        f"Postgres {server_version}, fsync and synchronous_commit on; Python {platform.python_version()}; "
+        f"load average at start {load_at_start}, at the end {load()} (the bench itself makes about 1.5)"
     )
 
 

@@ -24,7 +24,8 @@ from setproctitle import setproctitle
 from orbitd import store
 from orbitd.config import Settings
 from orbitd.errors import ExitCode
-from orbitd.link import Courier, Drained, Link, Post, RunLedger
+from orbitd.ledger import Courier, RunLedger
+from orbitd.link import Drained, Link, Post
 from orbitd.orders import Orders
 from orbitd.pipelines.context import Attempt
 from orbitd.pipelines.definition import Pipeline

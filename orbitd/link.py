@@ -13,16 +13,13 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 
 from orbitd import store
 from orbitd.config import Settings
 from orbitd.orders import Orders
-from orbitd.pipelines.exceptions import BadResult, Fenced
 from orbitd.rules.states import Activity
 from orbitd.store import Connection, Fence
 from orbitd.system import clock, log
@@ -218,118 +215,3 @@ class Link:
             self._lanes = [lane.id for lane in store.lanes_of(self._connection, self._names)]
             self._lanes_version = version
         return self._lanes
-
-
-class Courier:
-    """Carries what a run says about itself (log lines, progress) to the database, at most once a second, in one batch.
-
-    What cannot be delivered waits, within a bound, for the next time. A thread, because a pipeline may say something and then
-    compute for an hour.
-    """
-
-    _MOST_LINES = 1000
-    _INTERVAL_SECONDS = 1.0
-
-    def __init__(self, link: Link, fence: Fence, max_log_bytes: int) -> None:
-        self._link, self._fence, self._max_log_bytes = link, fence, max_log_bytes
-        self._lines: list[tuple[str, str, str]] = []
-        self._progress: tuple[float | None, str | None] | None = None
-        self._dropped = 0
-        self._lock = threading.Lock()
-        self._is_done = threading.Event()
-        self._has_something = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def say(self, at: str, level: str, message: str) -> None:
-        """A line for the run's log."""
-        with self._lock:
-            if len(self._lines) >= self._MOST_LINES:
-                self._dropped += 1
-            else:
-                self._lines.append((at, level, message))
-        self._wake()
-
-    def report_progress(self, fraction: float | None, note: str | None) -> None:
-        """How far the run is; only the last report of a second is carried."""
-        with self._lock:
-            self._progress = (fraction, note)
-        self._wake()
-
-    def deliver(self) -> None:
-        """Carry what there is, if the database is there."""
-        with self._lock:
-            lines, self._lines = self._lines, []
-            progress, self._progress = self._progress, None
-            dropped, self._dropped = self._dropped, 0
-        if dropped and lines:
-            lines.append((lines[-1][0], "warning", f"{dropped} lines were dropped here: more than {self._MOST_LINES} a second"))
-        if lines and self._link.try_call(partial(self._append, lines=lines)) is None:
-            with self._lock:
-                self._lines[:0] = lines[: self._MOST_LINES - len(self._lines)]
-        if progress:
-            self._link.try_call(lambda connection, _: store.record_progress(connection, self._fence, *progress))
-
-    def finish(self) -> None:
-        """Deliver the rest; the run has ended."""
-        self._is_done.set()
-        self._has_something.set()
-        if self._thread:
-            self._thread.join()
-        self.deliver()
-
-    def _append(self, connection: Connection, _child_id: int, *, lines: list[tuple[str, str, str]]) -> int:
-        return store.append_logs(connection, self._fence, lines, self._max_log_bytes) or 0
-
-    def _wake(self) -> None:
-        self._has_something.set()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._carry, name="courier", daemon=True)
-            self._thread.start()
-
-    def _carry(self) -> None:
-        while not self._is_done.wait(self._INTERVAL_SECONDS):
-            self._has_something.wait()
-            self._has_something.clear()
-            self.deliver()
-
-
-class RunLedger:
-    """What a context asks of the daemon (`pipelines.context.Ledger`), for one run, over the link."""
-
-    def __init__(self, link: Link, fence: Fence, courier: Courier) -> None:
-        self._link, self._fence, self._courier = link, fence, courier
-
-    def steps(self) -> dict[str, str]:
-        """The recorded steps."""
-        return self._link.call(lambda connection, _: store.load_steps(connection, self._fence.run_id))
-
-    def record_step(self, key: str, output_json_text: str, seconds: float) -> str:
-        """Store a step's output; the first one wins. Repeating it is harmless."""
-        try:
-            return self._link.call(lambda connection, _: store.record_step(connection, self._fence, key, output_json_text, seconds))
-        except store.Fenced as error:
-            raise Fenced(str(error)) from error
-        except psycopg.DataError as error:
-            raise BadResult(f'the database cannot store the output of step "{key}": {error}') from error
-
-    def progress(self, fraction: float | None, note: str | None) -> None:
-        """How far the run has come."""
-        self._courier.report_progress(fraction, note)
-
-    def log(self, level: str, message: str) -> None:
-        """A line for the run's log."""
-        self._courier.say(_timestamp(), level, message)
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[Any]:
-        """A connection in a transaction that holds the run: nobody can take it away before the commit."""
-        with self._link.second_connection() as connection, connection.transaction():
-            try:
-                store.hold_run(connection, self._fence)
-            except store.Fenced as error:
-                raise Fenced(str(error)) from error
-            yield connection
-
-
-def _timestamp() -> str:
-    return datetime.now(UTC).isoformat()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from orbitd import store
+from orbitd.system.postgres import Cluster
 from tests.support.daemon import Daemon
 
 Begin = Callable[..., Daemon]
@@ -35,3 +37,16 @@ def begin(folder: Path, dsn: str) -> Iterator[Begin]:
     yield begin
     for daemon in daemons:
         daemon.destroy()
+
+
+@pytest.fixture
+def begin_apart(begin: Begin, own_cluster: Cluster) -> Begin:
+    """The same on a Postgres of the test's own (`own_cluster`), to be stopped and crashed."""
+
+    def begin_apart(pipelines: str, **options: object) -> Daemon:
+        store.migrate(own_cluster.dsn())
+        daemon = begin(pipelines, start=False, **options)
+        daemon.use_database(own_cluster.dsn())
+        return daemon.start()
+
+    return begin_apart

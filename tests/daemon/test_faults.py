@@ -113,8 +113,7 @@ def test_a_child_that_dies_at_birth_is_not_respawned_for_ever(begin: Begin) -> N
 def test_a_daemon_without_a_database_waits_and_works_once_it_is_there(begin: Begin, own_cluster: Cluster) -> None:
     own_cluster.stop("fast")
     daemon = begin(WORK, start=False)
-    daemon.configure(**{"database.url": own_cluster.dsn()})
-    daemon.dsn = own_cluster.dsn()
+    daemon.use_database(own_cluster.dsn())
     daemon.start(wait=False)
     status = daemon.await_status(lambda status: status["state"] == "waiting_database" and len(status["slots"]) == 2)
     assert [problem["code"] for problem in status["problems"]] == ["database_down"]
@@ -127,31 +126,18 @@ def test_a_daemon_without_a_database_waits_and_works_once_it_is_there(begin: Beg
 
 def test_a_database_without_a_schema_is_waited_for_and_named(begin: Begin, empty_dsn: str) -> None:
     daemon = begin(WORK, start=False)
-    daemon.configure(**{"database.url": empty_dsn})
+    daemon.use_database(empty_dsn)
     daemon.start(wait=False)
-    daemon.await_status(
-        lambda status: status["state"] == "waiting_database" and "migrate" in "".join(each["message"] for each in status["problems"])
-    )
+    status = daemon.await_status(lambda status: status["state"] == "waiting_database" and "no orbit schema" in str(status["problems"]))
+    assert [problem["command"] for problem in status["problems"]] == ["orbitd migrate"]
     store.migrate(empty_dsn)
     daemon.await_status(lambda status: status["state"] == "running")
 
 
-@pytest.fixture
-def on_own_cluster(begin: Begin, own_cluster: Cluster) -> Callable[..., Daemon]:
-    def start(**options: object) -> Daemon:
-        store.migrate(own_cluster.dsn())
-        daemon = begin(WORK, start=False)
-        daemon.dsn = own_cluster.dsn()
-        daemon.configure(**{"database.url": own_cluster.dsn(), **options})
-        return daemon.start()
-
-    return start
-
-
 def test_an_outage_longer_than_the_lease_ends_no_process_and_loses_nothing(
-    on_own_cluster: Callable[..., Daemon], own_cluster: Cluster, tmp_path: Path
+    begin_apart: Begin, own_cluster: Cluster, tmp_path: Path
 ) -> None:
-    daemon = on_own_cluster(**{"host.lease": "2s", "host.beat": "500ms"})
+    daemon = begin_apart(WORK, **{"host.lease": "2s", "host.beat": "500ms"})
     before = daemon.child_pids()
     held = daemon.enqueue("holds", until=str(tmp_path / "done"))
     slot = daemon.slot_running(held)
@@ -171,9 +157,9 @@ def test_an_outage_longer_than_the_lease_ends_no_process_and_loses_nothing(
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_restart_of_the_database_under_load_loses_nothing(
-    on_own_cluster: Callable[..., Daemon], own_cluster: Cluster, mode: Literal["fast", "immediate"]
+    begin_apart: Begin, own_cluster: Cluster, mode: Literal["fast", "immediate"]
 ) -> None:
-    daemon = on_own_cluster()
+    daemon = begin_apart(WORK)
     with daemon.database() as connection:
         store.enqueue_many(connection, [{"pipeline": "short"}] * 400)
     for done in (50, 150):

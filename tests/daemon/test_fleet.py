@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -107,22 +107,10 @@ def test_an_address_that_never_answers_is_waited_for_and_can_be_left(begin: Begi
     assert daemon.stop() == 0
 
 
-@pytest.fixture
-def on_own_cluster(begin: Begin, own_cluster: Cluster) -> Callable[..., Daemon]:
-    def start(**options: object) -> Daemon:
-        store.migrate(own_cluster.dsn())
-        daemon = begin(WORK, start=False)
-        daemon.dsn = own_cluster.dsn()
-        daemon.configure(**{"database.url": own_cluster.dsn(), **options})
-        return daemon.start()
-
-    return start
-
-
 def test_a_server_session_that_freezes_is_given_up_and_the_run_is_reported_once(
-    on_own_cluster: Callable[..., Daemon], own_cluster: Cluster, tmp_path: Path
+    begin_apart: Begin, own_cluster: Cluster, tmp_path: Path
 ) -> None:
-    daemon = on_own_cluster(**{"database.call_timeout": "1s", "children.count": 1})
+    daemon = begin_apart(WORK, **{"database.call_timeout": "1s", "children.count": 1})
     run_id = daemon.enqueue("holds", until=str(tmp_path / "done"))
     slot = daemon.slot_running(run_id)["slot"]
     (backend,) = daemon.query("select pid from pg_stat_activity where application_name like %s", [f"orbitd%slot {slot}"])

@@ -153,12 +153,8 @@ def test_a_child_that_the_database_refuses_can_be_drained(begin: Begin) -> None:
     assert daemon.stop() == 0
 
 
-def test_a_pause_during_an_outage_holds_when_the_database_is_back(begin: Begin, own_cluster: Cluster) -> None:
-    store.migrate(own_cluster.dsn())
-    daemon = begin(WORK, start=False)
-    daemon.dsn = own_cluster.dsn()
-    daemon.configure(**{"database.url": own_cluster.dsn(), "host.lease": "60s", "poll.interval": "200ms"})
-    daemon.start()
+def test_a_pause_during_an_outage_holds_when_the_database_is_back(begin_apart: Begin, own_cluster: Cluster) -> None:
+    daemon = begin_apart(WORK, **{"host.lease": "60s", "poll.interval": "200ms"})
     own_cluster.stop("fast")
     daemon.await_status(lambda status: {slot["state"] for slot in status["slots"]} == {"waiting"}, seconds=25)
     daemon.ask("pause")
@@ -280,12 +276,8 @@ def test_a_cancelled_run_that_swallows_it_is_killed(begin: Begin) -> None:
     daemon.await_run(run_id, "cancelled")
 
 
-def test_the_time_of_a_run_stands_still_while_it_waits_for_the_database(begin: Begin, own_cluster: Cluster) -> None:
-    store.migrate(own_cluster.dsn())
-    daemon = begin(WORK, start=False)
-    daemon.dsn = own_cluster.dsn()
-    daemon.configure(**{"database.url": own_cluster.dsn(), "runs.kill_after": "500ms"})
-    daemon.start()
+def test_the_time_of_a_run_stands_still_while_it_waits_for_the_database(begin_apart: Begin, own_cluster: Cluster) -> None:
+    daemon = begin_apart(WORK, **{"runs.kill_after": "500ms"})
     before, go = daemon.child_pids(), daemon.folder / "go"
     run_id = daemon.enqueue("steps", until=str(go))
     daemon.slot_running(run_id)

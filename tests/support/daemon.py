@@ -82,6 +82,11 @@ class Daemon:
             sections.setdefault(section, []).append(f"{name} = {json.dumps(value)}")
         self.config.write_text("\n".join(f"[{section}]\n" + "\n".join(lines) for section, lines in sections.items()) + "\n")
 
+    def use_database(self, dsn: str) -> None:
+        """Work on another database than the test's own."""
+        self.dsn = dsn
+        self.configure(**{"database.url": dsn})
+
     def log(self) -> str:
         """Everything that the daemon and its processes have written."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
