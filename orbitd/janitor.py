@@ -92,6 +92,7 @@ class Janitor:
     def work(self) -> None:
         """Do the duties until told to stop. Raises ChannelClosed."""
         while not self._is_stopping:
+            self._tick()
             self._listen_to_arbiter()
             try:
                 self._do_duties()
@@ -105,7 +106,6 @@ class Janitor:
     def _do_duties(self) -> None:
         if self._pipelines is None:  # no mold was ready yet: there is nothing to serve
             return
-        self._tick()
         if self._connection is None:
             self._connection = self._open()
         if not self._host_id:
@@ -130,7 +130,7 @@ class Janitor:
             store.make_partitions(connection)
 
     def _tick(self) -> None:
-        """Show that we turn; before each call to the database, so that only a call which outlasts its deadline looks like a stall."""
+        """Show that we turn: also before each call to the database, so that only one which outlasts its deadline looks like a stall."""
         self._slots.header.janitor_tick_at = clock.now()
 
     def _reconcile(self, connection: Connection) -> None:
@@ -360,8 +360,8 @@ class Janitor:
             seconds = random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(self._attempts, 10))
         else:
             seconds = _LONGEST_WAIT_SECONDS
-        if not self._is_stopping:
-            poll.poll(max(0.0, seconds) * 1000 + 1)
+        if not self._is_stopping:  # a beat at most, whatever there is to wait for: who does not turn is taken for stalled
+            poll.poll(max(0.0, min(seconds, self._settings.host.beat)) * 1000 + 1)
 
     def _say_farewell(self) -> None:
         """End the host: its runs are taken back at once, and nobody waits for its lease."""

@@ -252,6 +252,19 @@ def test_a_janitor_that_stands_still_is_replaced_before_the_lease_lapses(begin: 
     assert eventually(look, any) == (False, True)
 
 
+def test_a_janitor_that_waits_for_a_slow_import_is_not_taken_for_one_that_stands_still(begin: Begin) -> None:
+    daemon = begin(WORK, start=False)
+    daemon.configure(**{"host.lease": "2s", "host.beat": "500ms", "database.connect_timeout": "100ms", "database.call_timeout": "100ms"})
+    daemon.write_code("from pathlib import Path\nimport time\nwhile not Path('go').exists(): time.sleep(0.01)\n", "slow.py")
+    daemon.start(wait=False)
+    janitor, until = daemon.pid_of("janitor"), time.monotonic() + 3
+    eventually(lambda: time.monotonic() > until)
+    assert daemon.pid_of("janitor") == janitor
+    assert daemon.events("janitor_killed") == []
+    (daemon.folder / "go").touch()
+    daemon.await_status(lambda status: status["children"]["ready"] == 2)
+
+
 def test_an_arbiter_that_stands_still_does_not_cost_the_host_its_lease(begin: Begin) -> None:
     daemon = begin(WORK, **{"host.lease": "3s", "host.beat": "200ms"})
     daemon.signal(signal.SIGSTOP)
