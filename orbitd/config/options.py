@@ -151,8 +151,8 @@ class ChildrenCount(Integer):
         return value if value == "auto" else super().read(value)
 
     def resolve(self, value: Any, environ: Mapping[str, str]) -> Any:  # noqa: ARG002
-        """The number."""
-        return usable_cpus() if value == "auto" else value
+        """The number; "auto" is no more than what may be written, however large the machine."""
+        return min(usable_cpus(), self.most) if value == "auto" else value
 
 
 @dataclass(frozen=True)

@@ -258,3 +258,8 @@ def test_any_bytes_are_taken_or_refused_in_words(tmp_path_factory: pytest.TempPa
 @pytest.mark.parametrize("kind", [option.kind for option in OPTIONS.values() if isinstance(option.kind, Duration | Size)])
 def test_the_ends_of_every_range_are_in_it(kind: Duration | Size) -> None:
     assert kind.read(kind.least) <= kind.read(kind.most)
+
+
+def test_auto_is_no_more_children_than_a_daemon_runs_however_large_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orbitd.config.options.usable_cpus", lambda: 256)
+    assert load(None, environ={}).children.count == 48
