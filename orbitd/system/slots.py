@@ -218,7 +218,8 @@ class SharedSlots:
         return os.pread(self.stacks[slot], _MOST_STACK_BYTES, 0).decode("ascii", "backslashreplace")
 
     def keep_only(self, slot: int) -> None:
-        """In a child: close the descriptors of all other slots."""
+        """In a child: close the descriptors of all other slots, and our own of the memory, which is mapped."""
+        os.close(self.fd)
         for index in range(MAX_SLOTS):
             if index != slot:
                 os.close(self.bells[index])
