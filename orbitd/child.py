@@ -139,13 +139,13 @@ class Child:
         started = clock.now()
         timeout_seconds = self._settings.runs.timeout if pipeline.timeout_seconds is None else pipeline.timeout_seconds
         deadline = started + timeout_seconds if timeout_seconds else None
-        record.pipeline, record.run_id = pipeline.name, fence.run_id
-        record.set_activity(Activity.BUSY, started)
-        self._title(f"{pipeline.name} {store.short_id(fence.run_id)}")
         attempt = Attempt(fence.run_id, claimed.attempt, claimed.tenant, deadline, self._settings.runs.max_result)
         context = context_for(pipeline, attempt, RunLedger(self._link, fence, courier), interruption)
-        self._orders.begin(fence.run_id, deadline or 0.0, interruption)
+        self._title(f"{pipeline.name} {store.short_id(fence.run_id)}")
         self._post.page.begin()
+        self._orders.begin(fence.run_id, deadline or 0.0, interruption)
+        record.pipeline, record.run_id = pipeline.name, fence.run_id  # after its deadline: whoever sees the run can rely on that
+        record.set_activity(Activity.BUSY, started)
         ended = execute(pipeline, claimed.args, context)
         self._orders.end()
         courier.finish()
