@@ -1,4 +1,4 @@
-"""Faults that a review of the first version found; each was seen to fail before it was mended."""
+"""Faults that two reviews of the first version found, most of them by a reproduction that these tests were made from."""
 
 from __future__ import annotations
 
