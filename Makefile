@@ -1,6 +1,6 @@
 # The verbs of the workbench; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help venv run check test test-fast bench format
+.PHONY: help venv run check test test-fast bench manual session format
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -26,7 +26,7 @@ $(READY): pyproject.toml
 	@touch $(READY)
 
 run: venv  ## a PostgreSQL, the daemon with two children and the example pipelines; Ctrl-C ends them
-	@exec $(BIN)/orbitd dev examples/basics examples/analytics
+	@exec $(BIN)/orbitd dev examples/basics examples/analytics examples/leads
 
 check: venv  ## format, lint, types, layers, and the fast tests with their agreement checks
 	$(BIN)/ruff format --check .
@@ -43,6 +43,12 @@ test-fast: venv  ## every test that takes milliseconds: no daemon, nothing slow
 
 bench: venv  ## measure, beside a hand-written loop on the same machine
 	$(BIN)/python -m bench
+
+manual: venv  ## write what is made from the tables: the shipped configuration, its page, parts of the man pages
+	$(BIN)/python -m orbitd.cli.manual
+
+session: venv  ## capture the newcomer's session in README.md anew, from a real terminal (needs tmux)
+	$(BIN)/python tools/session.py
 
 format: venv  ## put the code into its format
 	$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""How long a person waits for `orbitctl status`: a whole process, from fork to exit."""
+"""How long a person waits for `orbitctl status`: a whole process, from fork to exit, that reads a configuration to find the daemon."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def measure(rig: Rig) -> list[Row]:
     calm: tuple[list[float], list[float]] = ([], [])
     busy: tuple[list[float], list[float]] = ([], [])
     with rig.daemon(**{"children.count": 4}) as daemon:
-        status = [str(_ORBITCTL), "--socket", str(daemon.socket), "status"]
+        status = [str(_ORBITCTL), "-c", str(daemon.config), "status"]
         _milliseconds(status)  # fills the caches
         for _ in range(rig.effort.rounds):
             _call(status, calm, rig.effort.calls)

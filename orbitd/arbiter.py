@@ -12,33 +12,37 @@ Signals and commands edit the *desired state* and nothing else. It must not be a
 from __future__ import annotations
 
 import contextlib
-import os
+import math
 import random
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from setproctitle import setproctitle
 
-from orbitd import __version__, config
 from orbitd.config import Settings
+from orbitd.control.ring import Ring
 from orbitd.control.server import Server
+from orbitd.errand import Errand
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.fleet import Death, Fleet
+from orbitd.generations import Generations, Reload, limits_of
 from orbitd.incarnation import Incarnation
 from orbitd.rules import actions, events, supervise
 from orbitd.rules.exits import judge
-from orbitd.rules.limits import MOST_CHILDREN, Backoff, Limits
+from orbitd.rules.limits import MOST_CHILDREN
+from orbitd.rules.once import Once
 from orbitd.rules.roster import Roster
-from orbitd.rules.states import StopLevel
+from orbitd.rules.states import Charge, StopLevel
 from orbitd.rules.supervise import Desired
 from orbitd.system import clock, log, process
 from orbitd.system.channel import ChannelClosed, Message
 from orbitd.system.slots import MAX_SLOTS
 from orbitd.system.wakeup import Wakeup
+from orbitd.vitals import Vitals
 
 _PAUSE_AFTER_FAULT_SECONDS = 0.2
 _FULL_SAMPLE_SECONDS = 30.0
@@ -46,48 +50,55 @@ _MOST_KILLED_IMPORTS = 3
 _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "TSTP", "CONT", "CHLD")
 
 
-@dataclass(frozen=True, slots=True)
-class Reload:
-    """One reload, as the operator sees it. `ok` is None while it is under way."""
-
-    generation: int
-    at: float
-    ok: bool | None = None
-    error: str | None = None
-    exit_code: ExitCode = ExitCode.OK
-
-
 @dataclass(slots=True)
 class DatabaseNews:
-    """What the janitor last said of the database."""
+    """What the janitor last said of the database, and since when it says so. `was_up`: it has been there once."""
 
     is_up: bool = False
     why: str | None = "not connected yet"
     command: str = "orbitctl status"
+    since: float = math.inf
+    was_up: bool = False
 
 
 class Arbiter:
-    """Supervises; see the module's text. `load_settings` reads the configuration anew and raises ConfigError."""
+    """Supervises; see the module's text. `load_settings` reads the configuration anew and raises ConfigError.
 
-    def __init__(self, settings: Settings, load_settings: Callable[[], Settings], incarnation: Incarnation) -> None:
-        self.settings = settings
-        self._settings_of = {1: settings}
-        self._load_settings, self._incarnation = load_settings, incarnation
+    With `once` it does what is due, and ends by itself: with OK, DATABASE_UNAVAILABLE, or FAILED when no child stays alive.
+    """
+
+    def __init__(
+        self, settings: Settings, load_settings: Callable[[], Settings], incarnation: Incarnation, once: Once | None = None
+    ) -> None:
+        self._generations, self._incarnation = Generations(settings, load_settings), incarnation
         self.wakeup = Wakeup()
-        self.fleet = Fleet(self, self.wakeup)
+        self.fleet = Fleet(self, self.wakeup, once.most_runs if once else None)
+        log.follow(self.fleet.slots.header)
+        self.vitals = Vitals(self.fleet.slots)
         self.limits = limits_of(settings)
         self.roster = Roster.of(MAX_SLOTS, self.limits)
-        self.desired = Desired(count=settings.children.count)
+        self.desired = Desired(count=min(settings.children.count, (once and once.most_runs) or MOST_CHILDREN))
+        self.ring = Ring()
+        self._errand = Errand(once, self.fleet.slots, self._look_for_work) if once else None
         self.database = DatabaseNews()
-        self.reload = Reload(generation=1, at=time.time())
         self.exit_code = ExitCode.OK
         self._server: Server | None = None
         self._boot_id: str | None = None
         self._pipelines: list[dict[str, Any]] = []
         self._unburied: dict[str, Message] = {}
-        self._next_look = 0.0
+        self._next_look = self._next_report = 0.0
         self._is_record_stale = True
         self._is_handed_back = False
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration of the generation that serves."""
+        return self._generations.settings
+
+    @property
+    def reload(self) -> Reload:
+        """The last reload, or the start."""
+        return self._generations.reload
 
     def serve(self, server: Server) -> None:
         """Answer on this control socket, which turns in our loop."""
@@ -98,9 +109,10 @@ class Arbiter:
         setproctitle("orbitd: arbiter")
         process.become_subreaper()
         self.wakeup.catch([getattr(signal, f"SIG{name}") for name in _SIGNALS], self._on_signal)
-        log.event("started", version=__version__, children=self.desired.count)
+        log.tell_also(self.ring)
+        self.fleet.slots.header.is_awaited = int(self._errand is not None)
         while not supervise.is_finished(self.roster, self.desired):
-            for part in (self.look, self._decide, self._tell, self._listen):
+            for part in (self.look, self._run_errand, self._decide, self._tell, self._listen):
                 try:
                     part()
                 except Exception:  # noqa: BLE001 - a fault of ours in one part must not end the fleet, nor starve the other parts
@@ -108,6 +120,8 @@ class Arbiter:
                     time.sleep(_PAUSE_AFTER_FAULT_SECONDS)
         if self._is_handed_back:
             self._incarnation.end()
+        if self._errand:
+            self._errand.conclude(self.vitals.tally)
         log.event("stopped", exit_code=int(self.exit_code))
         return self.exit_code
 
@@ -122,7 +136,7 @@ class Arbiter:
         if self._is_record_stale:
             self._is_record_stale = False
             self._incarnation.write(self._boot_id, self.fleet.record())
-        self._conclude_reload()
+        self._generations.conclude(self.roster, self.desired.count)
         if self._server:
             self._server.expire(clock.now())
             self._server.settle(clock.now())
@@ -137,6 +151,8 @@ class Arbiter:
         due = supervise.next_deadline(self.roster, self.desired, self.limits, now)
         if self._server and (server_due := self._server.next_deadline()) is not None:
             due = min(due, server_due)
+        if self._errand:
+            due = min(due, max(now, self._errand.next_deadline))
         return min(due, self._next_look) if any(self.roster.children()) else due
 
     def look(self) -> None:
@@ -144,11 +160,13 @@ class Arbiter:
         self.note(events.JanitorTicked(self.fleet.slots.header.janitor_tick_at))
         for child in self.roster.children():
             self.fleet.look(child.slot)
+            self.vitals.look(child.slot)
         now = clock.now()
         if now >= self._next_look:
             self._next_look = now + self.limits.look_seconds
             self._weigh(now)
             self._keep_socket()
+            self.check_vitals(now)
 
     def _weigh(self, now: float) -> None:
         """A sample of every child's memory, and a full one, the dearer, of one whose last is old."""
@@ -156,6 +174,18 @@ class Arbiter:
         stale = min(children, key=lambda child: child.own_seen_at, default=None)
         for child in children:
             self.fleet.weigh(child.slot, fully=child is stale and now >= child.own_seen_at + _FULL_SAMPLE_SECONDS)
+
+    def check_vitals(self, now: float) -> None:
+        """Judge how we do, say so when that has changed, and write the periodic report."""
+        before = {finding.code for finding in self.vitals.findings}
+        is_starting = self.reload.generation == 1 and self.reload.ok is None
+        findings = self.vitals.judge(self.settings, self.roster, self.desired, is_starting=is_starting)
+        if before != {finding.code for finding in findings}:
+            log.event("health_changed", reasons=",".join(finding.code for finding in findings) or "none")
+        if self.settings.metrics.report_interval and now >= self._next_report:
+            if self._next_report:
+                log.event("report", **self.vitals.report())
+            self._next_report = now + self.settings.metrics.report_interval
 
     def _keep_socket(self) -> None:
         """Whatever cleans up temporary files may have removed the control socket's name."""
@@ -180,6 +210,8 @@ class Arbiter:
                 log.event("child_exited", slot=slot, status=status)
             case events.JanitorExited() if not self.desired.stop_level:
                 log.warn("janitor_exited")
+        if self._errand and isinstance(event, events.ChildExited):
+            self._errand.note_change()
         self._is_record_stale |= isinstance(event, events.ChildSaidHello | events.ChildExited | events.MoldSpawned | events.JanitorSpawned)
 
     def mold_said(self, generation: int, message: Message) -> None:
@@ -211,11 +243,12 @@ class Arbiter:
         """A mold is ready: from now on its generation is the current one."""
         self._pipelines = pipelines
         if generation > self.roster.generation:
-            before, self.settings = self.settings, self._settings_of[generation]
-            self._settings_of = {each: settings for each, settings in self._settings_of.items() if each >= generation}
+            before = self.settings
+            self._generations.take_over(generation)
             if self.settings.children.count != before.children.count:
                 self.scale(self.settings.children.count)
-            log.set_up(level=self.settings.logging.level, style=self.settings.logging.format, role="arbiter")
+            log.set_up("arbiter", self.settings.logging, host=self.settings.instance.name)
+            self.fleet.slots.header.log_level = 0
             self.limits = self.roster.limits = limits_of(self.settings)
             for pipeline in pipelines:
                 log.event("pipeline_loaded", pipeline=pipeline["name"], queue=pipeline["queue"])
@@ -229,7 +262,7 @@ class Arbiter:
             self.desired.stop_level = StopLevel.KILL
         elif generation == self.desired.generation > self.roster.generation:
             self.desired.generation = self.roster.generation
-            self._reload_failed(generation, error, exit_code)
+            self._generations.fail(generation, error, exit_code)
 
     def janitor_said(self, message: Message) -> None:
         """News of the database, and what the children must hear."""
@@ -242,18 +275,29 @@ class Arbiter:
                 self.fleet.tell_child(message["slot"], {"type": "interrupt", "run": message["run"], "reason": "cancelled"})
             case "buried":
                 self._unburied.pop(message["nonce"], None)
+                if self._errand:
+                    self._errand.note_change()
+            case "work" if self._errand:
+                self._errand.heard(message["looked_at"], has_work=message["has_work"])
+            case "event":
+                self.ring.take(message["entry"])
             case "handed_back":
                 self._is_handed_back = True
 
     def _note_database(self, news: DatabaseNews) -> None:
-        if news.is_up != self.database.is_up:
+        before, self.database = self.database, news
+        is_change = news.is_up != before.is_up
+        news.since = clock.now() if is_change or before.since == math.inf else before.since
+        news.was_up = before.was_up or news.is_up
+        if is_change:
             log.event("database_up") if news.is_up else log.warn("database_down", why=news.why)
-        self.database = news
 
     def child_died(self, death: Death) -> None:
         """Have its runs taken back. Kept until the janitor has done so: a janitor may die, or have no database."""
         child = self.roster.slots[death.slot].child
         verdict = judge(death.status, child.reason if child else None)
+        is_to_blame = verdict.charge is not Charge.NONE
+        self.vitals.bury(death.slot, lost_runs=sum(held.begun for held in death.will.held) if is_to_blame else 0)
         message = {
             "type": "child_ended",
             "nonce": death.nonce,
@@ -275,7 +319,7 @@ class Arbiter:
         match action:
             case actions.SpawnMold(generation):
                 with self._failing("mold"):
-                    self.fleet.spawn_mold(generation, asdict(self._settings_of[generation]))
+                    self.fleet.spawn_mold(generation, asdict(self._generations.of(generation)))
             case actions.KillMold(generation):
                 is_late = not self.roster.molds[generation].is_ready and generation == self.desired.generation
                 self.fleet.kill_mold(generation)
@@ -344,6 +388,8 @@ class Arbiter:
                 self.pause(is_paused=False)
             case signal.SIGCHLD:
                 self.fleet.reap()
+            case signal.SIGUSR1:
+                self.reopen()
             case other:
                 log.event("signal_ignored", signal=other.name)
 
@@ -365,8 +411,24 @@ class Arbiter:
             log.event("paused" if is_paused else "unpaused")
         self.desired.is_paused = is_paused
         self.fleet.slots.header.is_paused = int(is_paused)
+        self.fleet.slots.header.is_awaited = int(is_paused or self._errand is not None)
         for child in self.roster.children():
             self.fleet.slots.ring(child.slot)
+
+    def restart(self, slots: Iterable[int]) -> None:
+        """Have the children of these slots replaced, and try at once where one is held back."""
+        wanted = frozenset(slots)
+        self.note(events.RestartAsked(wanted))
+        log.event("restart_asked", slots=",".join(map(str, sorted(wanted))))
+
+    def set_log_level(self, level: str) -> None:
+        """Have every process write lines from this level on, until the next reload."""
+        log.event("log_level_changed", before=log.level(), now=level)
+        self.fleet.slots.header.log_level = log.number(level)
+
+    def reopen(self) -> None:
+        """Each line opens its file by name: this one makes the new file at once, where whoever moved the old one looks for it."""
+        log.event("logs_reopened")
 
     def start_reload(self) -> int:
         """Stage a new generation with the newest configuration and code; its number. A broken one changes nothing.
@@ -374,47 +436,24 @@ class Arbiter:
         Raises ConfigError when the configuration cannot be used: a reload that is under way goes on.
         """
         generation = max(self.roster.newest_generation, self.desired.generation) + 1
-        try:
-            settings, kept = config.adopt(self.settings, self._load_settings())
-        except OrbitError as error:
-            log.fault("reload_refused", error=error)
-            if self.reload.ok is not None:
-                self._reload_failed(generation, str(error), error.exit_code)
-            raise
-        log.event("reloading", gen=generation)
-        if kept:
-            log.warn("restart_needed", options=",".join(kept))
+        self._generations.stage(generation)
         self.note(events.Forgiven())
-        self._settings_of[generation] = settings
         self.desired.generation = generation
-        self.reload = Reload(generation, time.time())
         return generation
 
-    def _reload_failed(self, generation: int, error: str, exit_code: ExitCode) -> None:
-        log.fault("reload_failed", gen=generation, error=error)
-        self.reload = Reload(generation, time.time(), ok=False, error=error, exit_code=exit_code)
+    # --- orbitd once ---
 
-    def _conclude_reload(self) -> None:
-        """A reload has succeeded when the new generation holds the target; old children may still finish their runs."""
-        if self.reload.ok is not None or self.roster.generation < self.reload.generation:
+    def _look_for_work(self) -> None:
+        self.fleet.tell_janitor({"type": "look_for_work"})
+
+    def _run_errand(self) -> None:
+        """End when all that was due is done. A database that never came, or stays away until our lease is over, is the end too."""
+        if self._errand is None or self.desired.stop_level:
             return
-        new = [child for child in self.roster.able() if not self.roster.is_outdated(child)]
-        if len(new) >= self.desired.count and not any(self.roster.is_outdated(child) for child in self.roster.able()):
-            self.reload = Reload(self.reload.generation, self.reload.at, ok=True)
-            log.event("generation_serves", gen=self.roster.generation, children=len(new))
-
-
-def limits_of(settings: Settings) -> Limits:
-    """The numbers of the configuration that supervision goes by."""
-    restart = settings.restart
-    backoff = Backoff(restart.backoff_first, restart.backoff_longest, restart.min_uptime, restart.max_restarts, restart.restart_window)
-    return Limits(
-        backoff=backoff,
-        janitor_backoff=Backoff(first_seconds=min(0.5, settings.host.beat), longest_seconds=settings.host.beat, max_restarts=1_000_000),
-        boot_seconds=settings.children.boot_timeout,
-        drain_seconds=settings.shutdown.drain_timeout,
-        kill_after_seconds=settings.runs.kill_after,
-        max_rss_bytes=settings.children.max_rss,
-        boots_at_once=os.cpu_count() or 1,
-        janitor_stall_seconds=max(settings.host.lease / 2, settings.database.connect_timeout + 1, settings.database.call_timeout + 1),
-    )
+        database = self.database
+        down_seconds = None if database.is_up else clock.now() - database.since
+        patience_seconds = self.settings.host.lease if database.was_up else self.settings.database.connect_timeout
+        ending = self._errand.step(self.roster, len(self.fleet.in_hand()) + len(self._unburied), down_seconds, patience_seconds)
+        if ending is not None:
+            self.exit_code = ending
+            self.stop(StopLevel.DRAIN)

@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import threading
+from typing import Any
 from weakref import WeakSet
 
 import psycopg
@@ -32,16 +33,20 @@ from orbitd.pipelines.definition import Pipeline
 from orbitd.pipelines.execution import Ended, EndKind, context_for, execute
 from orbitd.pipelines.interruption import Interruption
 from orbitd.pipelines.registry import Registry
+from orbitd.pipelines.runlog import hearing
 from orbitd.rules import retry
 from orbitd.rules.states import Activity
 from orbitd.store import Claimed, Failure, Outcome, Report
 from orbitd.system import clock, log, process
 
+_IGNORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})  # as in every Python: a log that nobody reads is an error of the write, no death
+_COUNTED = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.RETRIED)
+
 
 def run_child(post: Post, settings: Settings, pipelines: Registry) -> int:
     """Live as a child: called in the process that the mold has just forked, with all signals blocked."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
     post.slots.keep_only(post.slot)
     os.setsid()
     process.become_subreaper()
@@ -100,10 +105,16 @@ class Child:
             if has_said_idle and self._post.record.read_activity() is Activity.IDLE:
                 self._sleep()
             else:
-                self._post.record.set_activity(Activity.IDLE, clock.now())
-                self._title("idle")
+                self._say_idle()
                 has_said_idle = True
         return None
+
+    def _say_idle(self) -> None:
+        """The arbiter is woken only if somebody waits for it."""
+        self._post.record.set_activity(Activity.IDLE, clock.now())
+        self._title("idle")
+        if self._post.header.is_awaited:
+            self._post.channel.send({"type": "idle"})
 
     def _sleep(self) -> None:
         """Until the bell rings. The janitor looks for work for all of us; only if it falls silent do we look ourselves."""
@@ -113,20 +124,10 @@ class Child:
 
     def _claim(self) -> Claimed | None:
         def operation(connection: store.Connection, child_id: int) -> Claimed | None:
-            if self._orders.is_draining or not self._link.may_claim:  # asked here: to get so far may have taken an outage
-                return None
-            token, lanes = self._link.ask()
-            return store.claim(connection, child_id, token, lanes)
+            asked = self._link.ask()  # here: to get so far may have taken an outage
+            return store.claim(connection, child_id, *asked) if asked else None
 
-        return self._take(self._link.call(operation))
-
-    def _take(self, claimed: Claimed | None) -> Claimed | None:
-        """Write down what the claim has brought, then that it was answered."""
-        if claimed:
-            fence = claimed.fence
-            self._post.page.hold(fence.lane, fence.seq, fence.run_id, fence.token)
-        self._post.page.settle()
-        return claimed
+        return self._link.take(self._link.call(operation))
 
     # --- one attempt ---
 
@@ -140,28 +141,32 @@ class Child:
         timeout_seconds = self._settings.runs.timeout if pipeline.timeout_seconds is None else pipeline.timeout_seconds
         deadline = started + timeout_seconds if timeout_seconds else None
         attempt = Attempt(fence.run_id, claimed.attempt, claimed.tenant, deadline, self._settings.runs.max_result)
-        context = context_for(pipeline, attempt, RunLedger(self._link, fence, courier), interruption)
+        about: dict[str, Any] = {"run": fence.run_id, "pipeline": pipeline.name, "attempt": claimed.attempt}
+        ledger = RunLedger(self._link, fence, courier, about, keeps_log=self._settings.logging.per_run)
+        context = context_for(pipeline, attempt, ledger, interruption)
         self._title(f"{pipeline.name} {store.short_id(fence.run_id)}")
         self._post.page.begin()
         self._orders.begin(fence.run_id, deadline or 0.0, interruption)
         record.pipeline, record.run_id = pipeline.name, fence.run_id  # after its deadline: whoever sees the run can rely on that
         record.set_activity(Activity.BUSY, started)
-        ended = execute(pipeline, claimed.args, context)
+        with hearing(context.log):
+            ended = execute(pipeline, claimed.args, context)
         self._orders.end()
         courier.finish()
+        log.tell_unsaid(**about)
         self._warn_of_leftovers(fence.run_id, pipeline.name)
         log.event(
             "run_ended",
-            run=fence.run_id,
-            pipeline=pipeline.name,
-            attempt=claimed.attempt,
+            **about,
             outcome=ended.kind,
             seconds=round(clock.now() - started, 3),
             error=ended.error or None,
         )
         report = report_of(ended, claimed, pipeline, self._settings)
         record.runs += 1
-        record.failed += report is not None and report.outcome in (Outcome.FAILED, Outcome.RETRIED)
+        if report and report.outcome in _COUNTED:
+            ended_at = clock.now()
+            record.count(ended_at, ended_at - started, has_failed=report.outcome is not Outcome.SUCCEEDED)
         return report
 
     def _warn_of_leftovers(self, run_id: int, pipeline: str) -> None:
@@ -187,14 +192,14 @@ class Child:
         if not accepted:
             log.warn("zombie_rejected", run=report.fence.run_id)
         self._forget_run()
-        return self._take(claimed)
+        return self._link.take(claimed)
 
     def _finish(self, report: Report) -> tuple[bool, Claimed | None]:
         def operation(connection: store.Connection, child_id: int) -> tuple[bool, Claimed | None]:
-            if self._orders.is_draining or not self._link.may_claim:
+            asked = self._link.ask()
+            if asked is None:
                 return store.finish(connection, report), None
-            token, lanes = self._link.ask()
-            answer = store.finish_and_claim(connection, child_id, report, token, lanes)
+            answer = store.finish_and_claim(connection, child_id, report, *asked)
             if not answer.lease_ok:
                 self._link.forget_registration()
             return answer.accepted, answer.claimed

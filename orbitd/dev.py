@@ -26,8 +26,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -35,6 +35,7 @@ from typing import Any
 import psycopg
 
 from orbitd import config
+from orbitd.config import Loaded
 from orbitd.control.client import call
 from orbitd.errors import Conflict, DatabaseUnavailable, ExitCode, OrbitError, Refused, WaitTimeout
 from orbitd.store.connection import connect
@@ -42,6 +43,7 @@ from orbitd.store.migrate import migrate
 from orbitd.system.postgres import Cluster, fits_socket, hold_lock, in_our_shadow, stand_in_for
 
 _DATABASE = "orbitd"
+_CHILDREN = 2
 _FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU}
 _STOPPING = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 _WATCHED = _FORWARDED | {signal.SIGCHLD}
@@ -79,10 +81,13 @@ class _Preparing:
         """Be a handler: what is ignored instead would be ignored by our children too."""
 
 
-def run(pipelines: list[str], *, children: int = 2, folder: Path = Path(".orbitd")) -> int:
-    """Run pipelines, given as modules or directories, until a signal ends it; returns the exit code."""
+def run(pipelines: list[str], *, overrides: Sequence[str] = (), folder: Path = Path(".orbitd")) -> int:
+    """Run pipelines, given as modules or directories, until a signal ends it; returns the exit code.
+
+    `overrides` are options as a command line gives them: they take the place of ours.
+    """
     try:
-        return _run(pipelines, children, folder.absolute(), _Preparing())
+        return _run(pipelines, overrides, folder.absolute(), _Preparing())
     except _Stopped:
         return ExitCode.OK
     except OrbitError as error:
@@ -93,22 +98,23 @@ def run(pipelines: list[str], *, children: int = 2, folder: Path = Path(".orbitd
         return ExitCode.FAILED
 
 
-def _run(pipelines: list[str], children: int, folder: Path, preparing: _Preparing) -> int:
+def _run(pipelines: list[str], overrides: Sequence[str], folder: Path, preparing: _Preparing) -> int:
     has_terminal = _has_terminal()
+    given = config.survey(None, overrides=overrides, environ=os.environ)
     with contextlib.ExitStack() as undo:
         _make_folder(folder)
         lock = hold_lock(folder / "lock", on_wait=lambda: _say(["waiting for what a killed `orbitd dev` left behind to end"]))
         undo.callback(os.close, lock)
-        cluster = _embedded_database(folder, undo)
-        dsn = cluster.dsn(_DATABASE) if cluster else _configured_database()
-        _migrate(dsn)
-        settings_file = _write_settings(folder, pipelines, children, dsn)
+        cluster = None if given.settings.database.url else _embedded_database(folder, undo)
+        dsn = cluster.dsn(_DATABASE) if cluster else given.settings.database.url
+        _migrate(dsn if cluster else config.admin_address(given.settings))
+        settings_file = _write_settings(folder, pipelines, dsn, given)
         daemon = undo.enter_context(_daemon(settings_file, lock, has_own_database=cluster is not None))
         is_up = _await_up(daemon, settings_file, preparing)
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         preparing.check()
         if is_up:
-            _say(_six_lines(daemon, cluster, dsn, children))
+            _say(_six_lines(daemon, cluster, dsn, config.load(settings_file, environ=os.environ).children.count))
         return _Watch(daemon, cluster, has_terminal=has_terminal).until_the_end()
 
 
@@ -120,19 +126,12 @@ def _make_folder(folder: Path) -> None:
     (folder / ".gitignore").write_text("*\n")
 
 
-def _embedded_database(folder: Path, undo: contextlib.ExitStack) -> Cluster | None:
-    """A PostgreSQL of our own with our database on it, unless the environment names a database."""
-    if _configured_database():
-        return None
+def _embedded_database(folder: Path, undo: contextlib.ExitStack) -> Cluster:
+    """A PostgreSQL of our own with our database on it."""
     cluster = undo.enter_context(Cluster(folder / "postgres"))
     if not cluster.has_database(_DATABASE):
         cluster.create_database(_DATABASE)
     return cluster
-
-
-def _configured_database() -> str:
-    """The database that the environment names. A file's does not count: /etc/orbitd.toml is the production's."""
-    return config.load(None, environ=os.environ).database.url
 
 
 def _migrate(dsn: str) -> None:
@@ -142,7 +141,8 @@ def _migrate(dsn: str) -> None:
         raise DatabaseUnavailable(f"cannot prepare the database: {error}".rstrip(), "see that DATABASE_URL is right and answers") from error
 
 
-def _write_settings(folder: Path, pipelines: list[str], children: int, dsn: str) -> Path:
+def _write_settings(folder: Path, pipelines: list[str], dsn: str, given: Loaded) -> Path:
+    """The daemon's configuration. What was given on the command line counts; the environment's part the daemon sees itself."""
     socket = folder / "orbitd.sock"
     if not fits_socket(socket):
         socket = stand_in_for(folder) / socket.name
@@ -150,9 +150,13 @@ def _write_settings(folder: Path, pipelines: list[str], children: int, dsn: str)
         "instance": {"state_dir": str(folder)},
         "database": {"url": dsn},
         "app": {"pipelines": [_absolute(entry) for entry in pipelines]},
-        "children": {"count": children},
+        "children": {"count": _CHILDREN},
         "control": {"socket": str(socket)},
     }
+    for (section, key), origin in given.origins.items():
+        if origin.where.startswith("-"):
+            is_secret = config.OPTIONS[section, key].secret  # of which `written` shows no more than a mask
+            settings.setdefault(section, {})[key] = asdict(given.settings)[section][key] if is_secret else origin.written
     path, unfinished = folder / "orbitd.toml", folder / "orbitd.toml.unfinished"
     unfinished.touch(mode=0o600)
     unfinished.write_text("# written by `orbitd dev` at each start\n" + "".join(_toml_section(*section) for section in settings.items()))
@@ -167,7 +171,7 @@ def _absolute(entry: str) -> str:
 
 
 def _toml_section(name: str, values: dict[str, Any]) -> str:
-    # what JSON writes for text, integers and lists of text is TOML too
+    # what JSON writes for text, numbers, booleans and lists of text is TOML too
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items()]
     return f"\n[{name}]\n{''.join(lines)}"
 
@@ -178,7 +182,7 @@ def _daemon(settings_file: Path, lock: int, *, has_own_database: bool) -> Iterat
     # when we are killed: finishing the runs in hand makes sense only if their database outlives us
     last_signal = signal.SIGQUIT if has_own_database else signal.SIGTERM
     daemon = subprocess.Popen(
-        [sys.executable, "-m", "orbitd", "-c", str(settings_file), "--allow-root"],
+        [sys.executable, "-m", "orbitd", "run", "--quiet", "-c", str(settings_file), "--allow-root"],
         stdin=subprocess.DEVNULL,
         pass_fds=[lock],
         start_new_session=True,

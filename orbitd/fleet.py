@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from orbitd.rules import events
 from orbitd.rules.exits import ExitStatus
-from orbitd.rules.states import Reason
+from orbitd.rules.states import Activity, Reason
 from orbitd.system import clock, log, memory, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
 from orbitd.system.memory import Samples
@@ -69,8 +69,8 @@ class _Hand:
 class Fleet:
     """All processes of this daemon."""
 
-    def __init__(self, owner: Owner, wakeup: Wakeup) -> None:
-        self.slots = SharedSlots.create()
+    def __init__(self, owner: Owner, wakeup: Wakeup, most_runs: int | None = None) -> None:
+        self.slots = SharedSlots.create(most_runs)
         self._owner, self._wakeup = owner, wakeup
         self._molds: dict[int, _Hand] = {}
         self._children: dict[int, _Hand] = {}
@@ -130,6 +130,11 @@ class Fleet:
             hand.process.kill_session()
         else:
             self._child_lost(slot, hand)
+
+    def in_hand(self) -> list[int]:
+        """The slots whose child has a run in hand, or may be given one just now."""
+        records, claims = self.slots.records, self.slots.claims
+        return [slot for slot in self._children if records[slot].read_activity() is Activity.BUSY or not claims[slot].is_empty]
 
     def look(self, slot: int) -> None:
         """Note what shared memory says of a child."""
@@ -200,7 +205,7 @@ class Fleet:
     ) -> _Hand:
         ours, theirs = Channel.pair()
         command = [sys.executable, "-P", "-m", "orbitd", "--as", kind, str(theirs.fileno())]
-        handed_on = {"arbiter_pid": os.getpid(), "slots": {"fd": self.slots.fd, "bells": self.slots.bells, "stacks": self.slots.stacks}}
+        handed_on = {"arbiter_pid": os.getpid(), "slots": self.slots.description}
         try:
             child = process.spawn(command, keep_fds=[theirs.fileno(), *self.slots.fds], environment={**os.environ, **marks})
         finally:
@@ -230,7 +235,7 @@ class Fleet:
                 self._greet(slot, hand, message["pid"])
             case "booted":
                 self._owner.note(events.ChildBooted(slot, clock.now()))
-            case "ready":  # to wake us: that it is, stands in its slot
+            case "ready" | "idle":  # to wake us: that it is, stands in its slot
                 pass
 
     def _greet(self, slot: int, hand: _Hand, pid: int) -> None:

@@ -30,10 +30,14 @@ from setproctitle import setproctitle
 from orbitd import __version__, store
 from orbitd.config import Settings
 from orbitd.errors import ExitCode, OrbitError
+from orbitd.rules.queues import is_served
 from orbitd.rules.states import Activity, Charge
-from orbitd.store import Connection, Fence, Mode, PipelineSpec
+from orbitd.store import Connection, Fence, Lane, Mode, PipelineSpec
 from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
+from orbitd.system.log.entry import Entry
+from orbitd.system.log.redact import masked
+from orbitd.system.log.sink import Sink
 from orbitd.system.slots import SharedSlots
 
 _RECONCILE_SECONDS = 60.0
@@ -52,13 +56,27 @@ def main(channel_fd: int) -> int:
     process.die_with_parent(configuration["arbiter_pid"])
     settings = Settings.from_json(json.dumps(configuration["settings"]).encode())
     setproctitle("orbitd: janitor")
-    log.set_up(level=settings.logging.level, style=settings.logging.format, role="janitor")
+    log.set_up("janitor", settings.logging, host=settings.instance.name)
     log.always(pid=os.getpid())
+    log.tell_also(_News(channel))
     try:
         Janitor(channel, configuration, settings).work()
     except ChannelClosed:  # the arbiter is gone
         return ExitCode.FAILED
     return ExitCode.OK
+
+
+class _News(Sink):
+    """Tells the arbiter what an operator may want to know: `orbitctl events` shows it."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def _write(self, entry: Entry) -> None:
+        if entry["level"] in ("warning", "error"):
+            with contextlib.suppress(ChannelClosed, BufferError):
+                self._channel.send({"type": "event", "entry": entry})
 
 
 @dataclass(slots=True)
@@ -73,14 +91,16 @@ class Janitor:
     """See the module's text."""
 
     def __init__(self, channel: Channel, configuration: Message, settings: Settings) -> None:
-        shared = configuration["slots"]
-        self._slots = SharedSlots(shared["fd"], shared["bells"], shared["stacks"])
+        self._slots = SharedSlots(**configuration["slots"])
+        log.follow(self._slots.header)
         self._channel, self._settings = channel, settings
         self._former_boot_id: str | None = configuration["former_boot_id"]
         self._boot_id: str = configuration["boot_id"] or str(uuid.uuid4())
         self._pipelines: list[Message] | None = None
-        self._lanes: set[int] = set()
+        self._all_lanes: frozenset[int] = frozenset()
+        self._lanes: frozenset[int] = frozenset()
         self._are_lanes_known = False
+        self._is_asked_for_work = False
         self._graves: deque[_Grave] = deque()
         self._told_database: tuple[bool, str | None] | None = None
         self._connection: Connection | None = None
@@ -147,7 +167,7 @@ class Janitor:
     def _open(self) -> Connection:
         database = self._settings.database
         connection = store.connect(
-            database.url,
+            database.direct_url or database.url,  # what is heard (LISTEN) does not come through a transaction pooler
             connect_timeout_seconds=database.connect_timeout,
             call_timeout_seconds=database.call_timeout,
             application_name=f"orbitd {self._settings.instance.name} janitor",
@@ -160,7 +180,7 @@ class Janitor:
         """Join the fleet. The order matters: first take back our own, then say that we can claim."""
         if self._former_boot_id:
             taken = store.end_host(connection, self._former_boot_id, "arbiter_died", self._mode())
-            log.event("former_incarnation_ended", runs=taken)
+            log.warn("former_incarnation_ended", runs=taken)
             self._former_boot_id = None
         asked_at = clock.now()
         self._host_id = store.register(
@@ -179,13 +199,15 @@ class Janitor:
     def _make_lanes(self, connection: Connection, pipelines: list[Message]) -> None:
         self._tick()
         specs = [PipelineSpec(**spec) for spec in pipelines]
-        self._learn_lanes({lane.id for lane in store.register_pipelines(connection, self._host_id, specs)})
+        self._learn_lanes(store.register_pipelines(connection, self._host_id, specs))
         self._are_lanes_known = True
 
-    def _learn_lanes(self, lanes: set[int]) -> None:
-        """Have the children read the lanes again when there are others than before."""
-        if lanes != self._lanes:
-            self._lanes = lanes
+    def _learn_lanes(self, lanes: list[Lane]) -> None:
+        """Have the children read the lanes again when there are others than before, and know those in queues that we serve."""
+        everything = frozenset(lane.id for lane in lanes)
+        self._lanes = frozenset(lane.id for lane in lanes if is_served(lane.queue, self._settings.app.queues))
+        if everything != self._all_lanes:
+            self._all_lanes = everything
             self._slots.header.lanes_version += 1
 
     def _publish(self, asked_at: float, lease_seconds: float) -> None:
@@ -207,12 +229,17 @@ class Janitor:
         if not beat.alive:
             self._start_afresh()
             return
-        self._learn_lanes(set(beat.lanes))
+        if self._all_lanes != frozenset(beat.lanes):
+            self._learn_lanes(store.lanes_of(connection, [spec["name"] for spec in self._pipelines or ()]))
         self._publish(asked_at, beat.lease_seconds_left)
         if beat.others_lapsed:
             self._rescue(connection)
-        if beat.lanes_with_work:
+        has_work = not self._lanes.isdisjoint(beat.lanes_with_work)
+        if has_work:
             self._ring_idle(len(self._slots.records))
+        if self._is_asked_for_work:
+            self._is_asked_for_work = False
+            self._tell({"type": "work", "looked_at": asked_at, "has_work": has_work or beat.next_due_seconds == 0})
         self._pass_on_cancels(beat.cancels)
         pause = min(self._settings.host.beat, self._settings.poll.interval)
         if beat.next_due_seconds is not None:
@@ -315,7 +342,11 @@ class Janitor:
                 case "serve":
                     self._pipelines = message["pipelines"]
                     self._settings = Settings.from_json(json.dumps(message["settings"]).encode())
+                    log.set_up("janitor", self._settings.logging, host=self._settings.instance.name)
                     self._are_lanes_known = False
+                case "look_for_work":
+                    self._is_asked_for_work = True
+                    self._next_beat = 0.0
                 case "child_ended":
                     self._graves.appendleft(_Grave(message))
                 case "stopping":
@@ -323,7 +354,7 @@ class Janitor:
 
     def _lose(self, error: Exception) -> None:
         """The database is gone, or not fit for us yet. Say so, and come back with a growing, jittered wait."""
-        why = error.message if isinstance(error, OrbitError) else " ".join(str(error).split())
+        why = masked(error.message if isinstance(error, OrbitError) else " ".join(str(error).split()))
         command = "orbitd migrate" if isinstance(error, store.SchemaMismatch) else "orbitctl status"
         if self._attempts == 0:
             log.warn("duty_failed", error=why)

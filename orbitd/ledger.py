@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,7 +14,9 @@ import psycopg
 from orbitd import store
 from orbitd.link import Link
 from orbitd.pipelines.exceptions import BadResult, Fenced
+from orbitd.pipelines.runlog import step_in_hand
 from orbitd.store import Connection, Fence
+from orbitd.system import log
 
 
 class Courier:
@@ -93,8 +95,10 @@ class Courier:
 class RunLedger:
     """What a context asks of the daemon (`pipelines.context.Ledger`), for one run, over the link."""
 
-    def __init__(self, link: Link, fence: Fence, courier: Courier) -> None:
+    def __init__(self, link: Link, fence: Fence, courier: Courier, about: Mapping[str, object], *, keeps_log: bool) -> None:
+        """`about` are the fields by which the daemon's log knows the run; `keeps_log`: its lines go to the database as well."""
         self._link, self._fence, self._courier = link, fence, courier
+        self._about, self._keeps_log = about, keeps_log
 
     def steps(self) -> dict[str, str]:
         """The recorded steps."""
@@ -114,8 +118,10 @@ class RunLedger:
         self._courier.report_progress(fraction, note)
 
     def log(self, level: str, message: str) -> None:
-        """A line for the run's log."""
-        self._courier.say(_timestamp(), level, message)
+        """A line for the run's log, and for the daemon's."""
+        if self._keeps_log:
+            self._courier.say(_timestamp(), level, message)
+        log.said(message, log.number(level), step=step_in_hand.get(), **self._about)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Any]:

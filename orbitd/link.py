@@ -20,10 +20,12 @@ import psycopg
 from orbitd import store
 from orbitd.config import Settings
 from orbitd.orders import Orders
+from orbitd.rules.queues import is_served
 from orbitd.rules.states import Activity
-from orbitd.store import Connection, Fence
+from orbitd.store import Claimed, Connection, Fence
 from orbitd.system import clock, log
 from orbitd.system.channel import Channel
+from orbitd.system.permits import Permits
 from orbitd.system.slots import ClaimsPage, Header, Record, SharedSlots
 
 T = TypeVar("T")
@@ -78,6 +80,7 @@ class Link:
         self._child_id = 0
         self._lanes_version = -1
         self._lanes: list[int] = []
+        self._permits = Permits(post.slots.permits)
         self._complained_of, self._complained_at = "", 0.0
         self.held: Fence | None = None
 
@@ -158,11 +161,28 @@ class Link:
         """Somebody has ended this child, or its host: the next call registers anew."""
         self._host_id = 0
 
-    def ask(self) -> tuple[int, list[int]]:
-        """Write down, before a claim is sent, what it asks for: a fresh token, and the lanes in the order of priority."""
+    def ask(self) -> tuple[int, list[int]] | None:
+        """Write down, before a claim is sent, what it asks for: a fresh token, and the lanes in the order of priority.
+
+        None when nothing may be claimed. That is looked up last: whoever forbids it, and then sees nothing asked, can be sure.
+        """
         token, lanes = store.new_token(), self._known_lanes()
         self._post.page.ask(token, lanes)
+        if self._orders.is_draining or not self.may_claim or not self._permits.take():
+            self.take(None)
+            return None
         return token, lanes
+
+    def take(self, claimed: Claimed | None) -> Claimed | None:
+        """Write down what the claim has brought, then that it was answered."""
+        if claimed:
+            fence = claimed.fence
+            self._post.page.hold(fence.lane, fence.seq, fence.run_id, fence.token)
+            self._permits.use()
+        else:
+            self._permits.give_back()
+        self._post.page.settle()
+        return claimed
 
     @contextlib.contextmanager
     def second_connection(self) -> Iterator[Connection]:
@@ -209,9 +229,10 @@ class Link:
         )
 
     def _known_lanes(self) -> list[int]:
-        """The lanes of our pipelines; read again when the janitor has made new ones."""
+        """The lanes of our pipelines in the queues that we serve; read again when the janitor has made new ones."""
         version = self._post.header.lanes_version
         if version != self._lanes_version and self._connection is not None:
-            self._lanes = [lane.id for lane in store.lanes_of(self._connection, self._names)]
+            lanes = store.lanes_of(self._connection, self._names)
+            self._lanes = [lane.id for lane in lanes if is_served(lane.queue, self._settings.app.queues)]
             self._lanes_version = version
         return self._lanes

@@ -42,7 +42,7 @@ def main(channel_fd: int) -> int:
     settings = Settings.from_json(json.dumps(configuration["settings"]).encode())
     generation = configuration["generation"]
     setproctitle(f"orbitd: mold g{generation}")
-    log.set_up(level=settings.logging.level, style=settings.logging.format, role="mold")
+    log.set_up("mold", settings.logging, host=settings.instance.name)
     log.always(gen=generation, pid=os.getpid())
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # else what user code prints is lost at a child's end, or printed by each
@@ -52,7 +52,7 @@ def main(channel_fd: int) -> int:
         channel.send({"type": "failed", **_failure(error)})
         return ExitCode.CONFIG
     gc.freeze()
-    channel.send({"type": "ready", "pipelines": _specs(pipelines, settings), "threads": list(_threads())})
+    channel.send({"type": "ready", "pipelines": _specs(pipelines, settings), "threads": list(threads_left())})
     _serve(channel, _Press(configuration, settings, pipelines))
     return ExitCode.OK
 
@@ -94,7 +94,7 @@ def _specs(pipelines: Registry, settings: Settings) -> list[Message]:
     ]
 
 
-def _threads() -> Iterator[str]:
+def threads_left() -> Iterator[str]:
     """Threads that the import left behind: a fork copies none of them, and whatever lock they hold stays locked."""
     yield from (thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
     native = len(list(Path("/proc/self/task").iterdir())) - threading.active_count()
@@ -106,8 +106,8 @@ class _Press:
     """What a fork needs."""
 
     def __init__(self, configuration: Message, settings: Settings, pipelines: Registry) -> None:
-        shared = configuration["slots"]
-        self.slots = SharedSlots(shared["fd"], shared["bells"], shared["stacks"])
+        self.slots = SharedSlots(**configuration["slots"])
+        log.follow(self.slots.header)
         self.arbiter_pid: int = configuration["arbiter_pid"]
         self.generation: int = configuration["generation"]
         self.settings, self.pipelines = settings, pipelines

@@ -15,13 +15,15 @@ from typing import Any
 from orbitd import __version__
 from orbitd.arbiter import Arbiter
 from orbitd.control import views
-from orbitd.control.commands import scaled
+from orbitd.control.commands import MOST_EVENTS, scaled
 from orbitd.control.server import Pending
 from orbitd.control.wire import Answer, Request
-from orbitd.errors import ConfigError, Conflict, ExitCode, OrbitError
+from orbitd.errors import ConfigError, Conflict, ExitCode, NoSuchObject, OrbitError, UsageError
+from orbitd.rules import actions
+from orbitd.rules.health import Finding, Status
 from orbitd.rules.roster import Slot
-from orbitd.rules.states import DaemonState, Reason, SlotState, StopLevel
-from orbitd.system import clock
+from orbitd.rules.states import DaemonState, Phase, Reason, SlotState, StopLevel
+from orbitd.system import clock, log
 
 Reply = Answer | Pending
 
@@ -30,6 +32,8 @@ _STOPPING = {
     StopLevel.INTERRUPT: "the runs in hand are interrupted, and resume later",
     StopLevel.KILL: "the children are killed",
 }
+
+_GRAVITY = {"database_down": Status.ERROR}
 
 
 class Verbs:
@@ -40,13 +44,21 @@ class Verbs:
         self._answers: Mapping[str, Callable[[Mapping[str, Any]], Reply]] = {
             "status": lambda _: Answer(self._status()),
             "list": lambda _: Answer(views.listing(self._status())),
+            "health": lambda _: Answer(self._health()),
+            "metrics": lambda _: Answer(views.metrics(self._arbiter.vitals.metrics())),
             "ping": lambda _: Answer(views.pong()),
             "version": lambda _: Answer(views.version(__version__, os.getpid())),
+            "events": self._events,
             "scale": self._scale,
             "reload": self._reload,
             "stop": self._stop,
             "pause": lambda _: self._pause(is_paused=True),
             "unpause": lambda _: self._pause(is_paused=False),
+            "drain": self._drain,
+            "restart": self._restart,
+            "kill": self._kill,
+            "loglevel": self._loglevel,
+            "reopen": lambda _: self._reopen(),
         }
 
     def answer(self, request: Request) -> Reply:
@@ -106,12 +118,96 @@ class Verbs:
         message = "no more runs are started; those in hand go on" if is_paused else "runs are started"
         return Answer(views.done(name, message, changed=was_paused != is_paused))
 
+    def _drain(self, args: Mapping[str, Any]) -> Reply:
+        """As pause, and awaited until no run is in hand."""
+        self._refuse_while_stopping("drain")
+        was_paused = self._arbiter.desired.is_paused
+        self._arbiter.pause(is_paused=True)
+        in_hand = self._arbiter.fleet.in_hand()
+        if was_paused and not in_hand:
+            return Answer(views.done("drain", "already drained: no run is in hand, and none is started", changed=False))
+
+        def check(_now: float) -> Answer | None:
+            if not self._arbiter.desired.is_paused:
+                return Answer(error=Conflict("the drain was ended by `unpause`", "see: orbitctl status"))
+            if self._arbiter.fleet.in_hand():
+                return None
+            return Answer(views.done("drain", "drained: no run is in hand, and none is started"))
+
+        return (
+            Pending(check)
+            if args["wait"]
+            else Answer(views.done("drain", f"draining: {_counted(len(in_hand), 'run is', 'runs are')} in hand"))
+        )
+
+    def _restart(self, args: Mapping[str, Any]) -> Reply:
+        self._refuse_while_stopping("restart")
+        occupied = self._occupied_slots(clock.now())
+        wanted = [self._existing(number, occupied) for number in args["slots"]] or list(occupied.values())
+        before = [slot.child for slot in wanted if slot.child and slot.child.is_serving]
+        self._arbiter.restart(slot.index for slot in wanted)
+
+        def check(_now: float) -> Answer | None:
+            roster = self._arbiter.roster
+            there = roster.ready() if self._arbiter.database.is_up else roster.able()
+            are_left = any(child is old and child.is_serving for child in roster.children() for old in before)
+            if are_left or len(there) < self._arbiter.desired.count:
+                return None
+            return Answer(views.done("restart", f"{_counted(len(wanted), 'child was', 'children were')} replaced"))
+
+        return (
+            Pending(check)
+            if args["wait"]
+            else Answer(views.done("restart", f"{_counted(len(wanted), 'child is', 'children are')} being replaced"))
+        )
+
+    def _kill(self, args: Mapping[str, Any]) -> Reply:
+        slot = self._existing(args["slot"], {index: slot for index, slot in self._occupied_slots(clock.now()).items() if slot.child})
+        child = slot.child
+        is_alive = child is not None and child.phase is not Phase.DYING
+        if is_alive:
+            self._arbiter.perform(actions.Kill(slot.index, Reason.KILL_ASKED))
+        pid = child.pid if child else None
+        return Answer(views.done("kill", f"the child of slot {slot.index} is killed", changed=is_alive, slot=slot.index, pid=pid))
+
+    def _occupied_slots(self, now: float) -> dict[int, Slot]:
+        roster = self._arbiter.roster
+        return {slot.index: slot for slot in roster.slots if roster.is_occupied(slot, now)}
+
+    def _existing(self, number: int, slots: Mapping[int, Slot]) -> Slot:
+        if number in slots:
+            return slots[number]
+        there = ", ".join(map(str, slots)) or "none"
+        raise NoSuchObject(f"no child is in slot {number}; there are children in slots {there}", "see: orbitctl list")
+
+    def _loglevel(self, args: Mapping[str, Any]) -> Reply:
+        before, level = log.level(), args["level"]
+        self._arbiter.set_log_level(level)
+        done = views.done("loglevel", f"lines from {level} on are written", changed=before != level, level=level, before=before)
+        return Answer(done)
+
+    def _reopen(self) -> Reply:
+        self._arbiter.reopen()
+        return Answer(views.done("reopen", "lines go to files of the configured names from now on"))
+
     # --- reads ---
+
+    def _events(self, args: Mapping[str, Any]) -> Reply:
+        """With follow it is awaited that there is one."""
+        ring, after, limit = self._arbiter.ring, args["after"], args["limit"]
+        if not 1 <= limit <= MOST_EVENTS:
+            raise UsageError(f"limit: {limit} is not from 1 to {MOST_EVENTS}")
+
+        def check(_now: float) -> Answer | None:
+            items = ring.after(after, limit)
+            return Answer(views.events(items, ring.last_number)) if items or not args["follow"] else None
+
+        return check(clock.now()) or Pending(check)
 
     def _status(self) -> dict[str, Any]:
         arbiter, now = self._arbiter, clock.now()
         arbiter.look()
-        slots = [slot for slot in arbiter.roster.slots if slot.child or slot.history.is_waiting(now)]
+        beat_at = arbiter.fleet.slots.header.beat_at
         return views.status(
             state=self._state(now),
             pid=os.getpid(),
@@ -119,9 +215,10 @@ class Verbs:
             generation=arbiter.roster.generation,
             config=self._config,
             target=arbiter.desired.count,
-            slots=[self._slot(slot, now) for slot in slots],
+            slots=[self._slot(slot, now) for slot in self._occupied_slots(now).values()],
             problems=self._problems(now),
             last_reload=self._last_reload(),
+            last_beat_at=_wall(time.time() - (now - beat_at)) if beat_at else None,
             age_seconds=0.0,
             processes=self._processes(),
         )
@@ -139,7 +236,7 @@ class Verbs:
         ]
         return next((state for state, applies in states if applies), DaemonState.RUNNING)
 
-    def _problems(self, now: float) -> list[dict[str, str | None]]:
+    def _problems(self, now: float) -> list[dict[str, str]]:
         arbiter, found = self._arbiter, []
         if not arbiter.database.is_up and arbiter.roster.generation:
             found.append(_problem("database_down", f"the database cannot be used: {arbiter.database.why}", arbiter.database.command))
@@ -154,8 +251,20 @@ class Verbs:
             if arbiter.roster.slot_state(slot, now) is SlotState.HELD:
                 deaths = len(slot.history.deaths)
                 message = f"slot {slot.index} is held: its child died {deaths} times, last of {slot.last_exit}"
-                found.append(_problem("crash_loop", message, "orbitctl reload"))
+                found.append(_problem("crash_loop", message, f"orbitctl restart {slot.index}"))
         return found
+
+    def _health(self) -> dict[str, Any]:
+        """The daemon's problems, and what is not well with its runs."""
+        arbiter = self._arbiter
+        arbiter.look()
+        arbiter.check_vitals(clock.now())
+        problems = [
+            Finding(problem["code"], _GRAVITY.get(problem["code"], Status.WARNING), problem["message"], problem["command"])
+            for problem in self._problems(clock.now())
+        ]
+        last_activity = arbiter.vitals.metrics()["lastRunTime"]
+        return views.health([*problems, *arbiter.vitals.findings], last_activity, arbiter.vitals.stuck_runs)
 
     def _last_reload(self) -> dict[str, Any] | None:
         reload = self._arbiter.reload
@@ -199,7 +308,11 @@ def _reload_error(error: str, exit_code: ExitCode, generation: int) -> OrbitErro
     return kind(f"the reload failed, generation {generation} goes on: {error}", "mend it, then: orbitctl reload --wait")
 
 
-def _problem(code: str, message: str, command: str) -> dict[str, str | None]:
+def _counted(number: int, one: str, more: str) -> str:
+    return f"{number} {one if number == 1 else more}"
+
+
+def _problem(code: str, message: str, command: str) -> dict[str, str]:
     return {"code": code, "message": message, "command": command}
 
 

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -250,6 +251,29 @@ def test_a_database_of_the_environment_is_used(start: Callable[..., Dev], empty_
     with psycopg.connect(empty_dsn) as connection:
         assert connection.execute("select count(*) from orbit.outcomes where run_id = %s", [run]).fetchone() == (1,)
     assert dev.end() == 0
+
+
+def test_options_of_the_command_line_take_the_place_of_its_own(start: Callable[..., Dev], directory: Path) -> None:
+    (directory / "app").mkdir()
+    (directory / "app" / "greeting.py").write_text(HELLO.replace("{!r}", "__import__('os').environ.get('GREETING')"))
+    (directory / ".env").write_text("GREETING=from the file\n")
+    dev = start("app", "-w", "1", "--env-file", ".env", "--set", "logging.level=warning")
+    dev.await_up()
+    dev.said("with 1 children")
+    assert run_result(dev, "greet") == "from the file"
+    assert '"level": "info"' not in dev.stderr
+    settings = tomllib.loads((directory / ".orbitd" / "orbitd.toml").read_text())
+    assert (settings["children"], settings["logging"]) == ({"count": 1}, {"level": "warning"})
+
+
+@pytest.mark.parametrize("words", [["-c", "x.toml"], ["--set", "children.cuont=1"], ["-w", "many"]])
+def test_what_it_cannot_use_is_refused_at_once(start: Callable[..., Dev], directory: Path, words: list[str]) -> None:
+    dev = start(BASICS, *words)
+    assert dev.process.wait() in {2, 78}
+    assert dev.stderr.startswith("orbitd")
+    assert "hint: " in dev.stderr
+    assert "Traceback" not in dev.stderr
+    assert not (directory / ".orbitd").exists()
 
 
 def test_a_database_that_does_not_answer_is_an_error(start: Callable[..., Dev]) -> None:

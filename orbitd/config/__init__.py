@@ -1,32 +1,68 @@
-"""Settings: one table of options, and how it is filled from file, environment and command line."""
+"""Settings: one table of options, and how it is filled from file, environment and command line.
+
+A name is imported when somebody asks for it: `orbitctl status` has no time for what it does not need.
+"""
 
 from __future__ import annotations
 
-from orbitd.config.load import load, load_keys
-from orbitd.config.model import OPTIONS, SECTIONS, Settings
-from orbitd.config.places import find_file, find_socket, socket_path, state_dir
-from orbitd.config.reload import adopt
-from orbitd.errors import ConfigError
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orbitd.config.database import admin_address, require_database
+    from orbitd.config.dsn import masked
+    from orbitd.config.faults import Fault, Faults
+    from orbitd.config.loading import Loaded, Origin, load, load_keys, survey
+    from orbitd.config.model import OPTIONS, SECTIONS, Settings
+    from orbitd.config.options import Key
+    from orbitd.config.places import find_file, find_socket, socket_path, state_dir
+    from orbitd.config.reload import adopt
 
 __all__ = [
     "OPTIONS",
     "SECTIONS",
+    "Fault",
+    "Faults",
+    "Key",
+    "Loaded",
+    "Origin",
     "Settings",
+    "admin_address",
     "adopt",
     "find_file",
     "find_socket",
     "load",
     "load_keys",
+    "masked",
     "require_database",
     "socket_path",
     "state_dir",
+    "survey",
 ]
+_HOMES = {
+    "OPTIONS": "model",
+    "SECTIONS": "model",
+    "Settings": "model",
+    "Fault": "faults",
+    "Faults": "faults",
+    "Key": "options",
+    "Loaded": "loading",
+    "Origin": "loading",
+    "load": "loading",
+    "load_keys": "loading",
+    "survey": "loading",
+    "masked": "dsn",
+    "find_file": "places",
+    "find_socket": "places",
+    "socket_path": "places",
+    "state_dir": "places",
+    "adopt": "reload",
+    "admin_address": "database",
+    "require_database": "database",
+}
 
 
-def require_database(settings: Settings) -> str:
-    """The address of the database. Raises ConfigError when none is configured."""
-    if not settings.database.url:
-        raise ConfigError(
-            "no database is configured: neither database.url nor DATABASE_URL is set", "set DATABASE_URL=postgresql://user@host/database"
-        )
-    return settings.database.url
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -45,4 +45,5 @@ def _decoded(path: Path, content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}:{line}: byte {content[error.start]:#04x} is not UTF-8 text") from None
+        column = len(content[content.rfind(b"\n", 0, error.start) + 1 : error.start].decode()) + 1
+        raise ValueError(f"{path}:{line}:{column}: byte {content[error.start]:#04x} is not UTF-8 text") from None

@@ -1,75 +1,106 @@
-"""The line of each key in a TOML text that `tomllib` has accepted.
+"""Where each key of a TOML text stands, for texts that `tomllib` has accepted: it keeps no positions itself.
 
-tomllib keeps no positions; this scanner knows just enough of the grammar to find statements: it steps over strings,
-comments and brackets, and reads the keys at the beginning of a statement. Keys within an inline table have its line.
+This scanner knows just enough of the grammar to find keys: it steps over strings, comments and brackets, and reads the keys of
+headers, statements and inline tables. What stands inside an array has no place of its own.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING
+from bisect import bisect_right
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+Path = tuple[str, ...]
+Place = tuple[int, int]
+"""Line and column, both from 1; the column counts characters."""
 
-_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_KEY = re.compile(r"""[ \t]*("(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[A-Za-z0-9_-]+)[ \t]*(\.?)""")
-_OPENING = re.compile(r"[ \t]*\[?\[")
-_VALUE_PART = re.compile(
-    r'''"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?'{3,5}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|#[^\n]*|[\[{]|[\]}]|\n|[^"'#\[\]{}\n]+''', re.DOTALL
+_BLANK = re.compile(r"(?:[ \t\r\n,]|#[^\n]*)*+")
+_KEY = re.compile(r"""[ \t]*+(?P<key>"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+'|[A-Za-z0-9_-]++)[ \t]*+(?P<next>\.?)""")
+_HEADER = re.compile(r"\[\[?")
+_HEADER_END = re.compile(r"[ \t]*+\]\]?")
+_EQUALS = re.compile(r"[ \t]*+=[ \t]*+")
+_SCALAR = re.compile(
+    r'''"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?'{3,5}|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+'|[^"'#\[\]{},\n]++''',
+    re.DOTALL,
 )
 
 
-def lines_of(text: str) -> dict[tuple[str, ...], int]:
-    """The first line (from 1) of every table and key that a statement names."""
-    lines: dict[tuple[str, ...], int] = {}
-    text = text.replace("\r\n", "\n")
-    line, counted = 1, 0
-    for path, offset in _statements(text):
-        line += text.count("\n", counted, offset)
-        counted = offset
-        for length in range(1, len(path) + 1):
-            lines.setdefault(path[:length], line)
-    return lines
+def places_of(text: str) -> dict[Path, Place]:
+    """The place of every table and key, where it is first named."""
+    scanner = _Scanner(text.replace("\r\n", "\n"))
+    scanner.read_document()
+    starts = [0, *(found.end() for found in re.finditer("\n", scanner.text))]
+    return {path: _place(starts, offset) for path, offset in scanner.offsets.items()}
 
 
-def _statements(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
-    table: tuple[str, ...] = ()
-    offset = 0
-    while (offset := _end(_BLANK, text, offset)) < len(text):
-        start = offset
-        opening = _OPENING.match(text, offset)
-        keys, offset = _keys(text, opening.end() if opening else offset)
-        if opening:
-            table = keys
-        yield (keys if opening else table + keys), start
-        offset = _end_of_value(text, offset)
+def _place(starts: list[int], offset: int) -> Place:
+    line = bisect_right(starts, offset)
+    return line, offset - starts[line - 1] + 1
 
 
-def _keys(text: str, offset: int) -> tuple[tuple[str, ...], int]:
-    keys = []
-    while matched := _KEY.match(text, offset):
-        written, dot = matched.groups()
-        keys.append(str(tomllib.loads(f"value = {written}")["value"]) if written[0] in "\"'" else written)
-        offset = matched.end()
-        if not dot:
-            break
-    return tuple(keys), offset
+class _Scanner:
+    """Reads on from `at`, and remembers where keys begin, unless it is inside an array."""
 
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.offsets: dict[Path, int] = {}
+        self._arrays = 0
 
-def _end_of_value(text: str, offset: int) -> int:
-    """Where the statement ends: the first line end outside strings and brackets."""
-    depth = 0
-    while offset < len(text):
-        part = _VALUE_PART.match(text, offset)
-        if part is None or (part[0] == "\n" and depth <= 0):
-            break
-        depth += (part[0] in "[{") - (part[0] in "]}")
-        offset = part.end()
-    return offset + 1
+    def read_document(self) -> None:
+        table: Path = ()
+        while self._has_more(""):
+            if self._skip(_HEADER):
+                table = self._read_key(())
+                self._skip(_HEADER_END)
+            else:
+                self._read_pair(table)
 
+    def _read_pair(self, table: Path) -> None:
+        """`key = value`."""
+        key = self._read_key(table)
+        self._skip(_EQUALS)
+        self._read_value(key)
 
-def _end(pattern: re.Pattern[str], text: str, offset: int) -> int:
-    matched = pattern.match(text, offset)
-    return matched.end() if matched else offset
+    def _read_key(self, table: Path) -> Path:
+        """A key of one part or of several, each of which names a table."""
+        path = table
+        while part := _KEY.match(self.text, self.at):
+            self.at = part.end()
+            written = part["key"]
+            path += (str(tomllib.loads(f"value = {written}")["value"]) if written[0] in "\"'" else written,)
+            if not self._arrays:
+                self.offsets.setdefault(path, part.start("key"))
+            if not part["next"]:
+                break
+        return path
+
+    def _read_value(self, path: Path) -> None:
+        """Whatever may stand behind an equals sign."""
+        opening = self.text[self.at : self.at + 1]
+        if opening == "{":
+            self.at += 1
+            while self._has_more("}"):
+                self._read_pair(path)
+        elif opening == "[":
+            self.at += 1
+            self._arrays += 1
+            while self._has_more("]"):
+                self._read_value(path)
+            self._arrays -= 1
+        else:
+            self._skip(_SCALAR)
+
+    def _has_more(self, closing: str) -> bool:
+        """Step over blanks and commas; at the closing bracket, or the end of the text, over that too, and False."""
+        self._skip(_BLANK)
+        if self.text[self.at : self.at + 1] in {closing, ""}:
+            self.at += 1
+            return False
+        return True
+
+    def _skip(self, pattern: re.Pattern[str]) -> bool:
+        found = pattern.match(self.text, self.at)
+        if found:
+            self.at = found.end()
+        return found is not None

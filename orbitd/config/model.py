@@ -1,67 +1,99 @@
 """The table of settings: one dataclass for a section, one field for an option.
 
-A field carries all that anybody wants to know about its option (see `options.py`): the loader, `conf/orbitd.toml`
-and orbitd.toml(5) are made from it, and a test holds them together. Attributes have the names of the TOML keys.
-Values are in base units: float seconds and int bytes; 0 means "none" where the words say so.
+A field carries all that anybody wants to know about its option (see `options.py` and `kinds.py`): the loader,
+`conf/orbitd.toml` and orbitd.toml(5) are made from it, and a test holds them together. Attributes have the names of the
+TOML keys. Values are in base units: float seconds and int bytes; 0 means "none" where the words say so.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from orbitd.config.options import (
+from orbitd.config import early
+from orbitd.config.dsn import Dsn
+from orbitd.config.kinds import (
     AbsolutePath,
+    AutoDuration,
     Backoff,
+    Boolean,
     ChildrenCount,
     Choice,
-    Dsn,
     Duration,
+    GlobList,
+    GroupName,
     HostName,
     Integer,
     Kind,
+    LogLevel,
     ModuleList,
-    Option,
-    Reload,
+    Share,
     Size,
     TextList,
-    option,
 )
+from orbitd.config.options import Default, Key, Option, Reload
+from orbitd.config.variables import Variable
+from orbitd.rules.limits import MOST_CHILDREN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-from orbitd.rules.limits import MOST_CHILDREN
 
 _LIVE, _NEW_RUNS, _ROLLING, _RESTART = Reload.LIVE, Reload.NEW_RUNS, Reload.ROLLING, Reload.RESTART
+
+
+def _field(row: Option) -> Any:
+    """The field of a section that carries this row."""
+    return field(repr=not row.secret, metadata={"option": row})
+
+
+def _option(kind: Kind, default: Default, doc: str, reload: Reload, *flags: str, variables: tuple[Variable, ...] = ()) -> Any:
+    """Declare an option: a field of a section."""
+    return _field(Option(kind, default, doc, reload, flags, variables))
 
 
 @dataclass(frozen=True)
 class Instance:
     """Who this daemon is."""
 
-    name: str = option(HostName(), "$HOSTNAME", "The host's name in the database, in logs and in `orbitctl runs`.", _RESTART)
-    state_dir: str = option(
-        AbsolutePath("auto"),
-        "auto",
-        "Where the daemon keeps what must outlive it. auto: $STATE_DIRECTORY (systemd), else beside the control socket.",
+    name: str = _option(
+        HostName(),
+        "$HOSTNAME",
+        "The host's name in the database, in logs and in `orbitctl runs`.",
         _RESTART,
+        variables=(Variable("WORKER_INSTANCE"),),
     )
+    state_dir: str = _field(early.STATE_DIR)
+    pid_file: str = _option(AbsolutePath(""), "", "Where the arbiter's pid is written. Empty: nowhere.", _RESTART, "--pid")
 
 
 @dataclass(frozen=True)
 class Database:
     """The Postgres that holds the runs."""
 
-    url: str = option(
-        Dsn(),
+    url: str = _option(
+        Dsn(unset="DATABASE_URL"),
         "env:DATABASE_URL",
-        "The address: env:NAME takes it from the environment, file:PATH from a file. It is a secret, and never shown.",
+        "The address: a reference to where it is, or the address itself. It is a secret, and never shown.",
+        _RESTART,
+        variables=(Variable("DATABASE_URL"),),
+    )
+    direct_url: str = _option(
+        Dsn(),
+        "",
+        "The address without a pooler, for what a pooler breaks: waking and migrations. Empty: url.",
+        _RESTART,
+        variables=(Variable("DIRECT_URL"),),
+    )
+    admin_url: str = _option(
+        Dsn(),
+        "",
+        "The address with more rights, for `orbitctl` and `orbitd migrate`; the daemon never opens it. Empty: direct_url, else url.",
         _RESTART,
     )
-    connect_timeout: float = option(Duration("100ms", "10m"), "5s", "How long one attempt to connect may take.", _ROLLING)
-    call_timeout: float = option(
+    connect_timeout: float = _option(Duration("100ms", "10m"), "5s", "How long one attempt to connect may take.", _ROLLING)
+    call_timeout: float = _option(
         Duration("100ms", "10m"),
         "10s",
         "How long one statement of orbitd itself may take; then its connection is made anew.",
@@ -73,35 +105,58 @@ class Database:
 class App:
     """The code that is run."""
 
-    pipelines: tuple[str, ...] = option(
+    pipelines: tuple[str, ...] = _option(
         ModuleList(),
         ["app.pipelines"],
         "Modules that define pipelines, by dotted name, or directories (with a slash) of .py files.",
         _ROLLING,
     )
-    path: tuple[str, ...] = option(
-        TextList(), [], "Directories put before Python's own search path, relative to the working directory.", _ROLLING
+    path: tuple[str, ...] = _option(
+        TextList(),
+        [],
+        "Directories put before Python's own search path, relative to the working directory.",
+        _ROLLING,
+        variables=(Variable.of_directory("PROJECT_ROOT", is_added=True),),
     )
-    filter: tuple[str, ...] = option(
-        TextList(), ["*"], "Which pipelines this daemon runs: shell patterns of names, any of which may match.", _ROLLING
+    filter: tuple[str, ...] = _option(
+        GlobList(),
+        ["*"],
+        "Which pipelines this daemon runs: shell patterns of names, any of which may match.",
+        _ROLLING,
+        variables=(Variable("PIPELINE_FILTER"),),
     )
-    working_directory: str = option(AbsolutePath(""), "", "Where the application's code is run. Empty: where orbitd was started.", _ROLLING)
+    queues: tuple[str, ...] = _option(
+        GlobList(), ["*"], "Of which queues this daemon takes runs: shell patterns of names, any of which may match.", _ROLLING, "--queue"
+    )
+    env_file: str = _field(early.ENV_FILE)
+    working_directory: str = _option(
+        AbsolutePath(""),
+        "",
+        "Where the application's code is run. Empty: where orbitd was started.",
+        _ROLLING,
+        variables=(Variable.of_directory("PROJECT_ROOT"),),
+    )
 
 
 @dataclass(frozen=True)
 class Children:
     """The processes that run pipelines."""
 
-    count: int = option(
-        ChildrenCount(0, MOST_CHILDREN), "auto", "How many. auto: one for each CPU that the control group and the affinity allow.", _LIVE
+    count: int = _option(
+        ChildrenCount(0, MOST_CHILDREN),
+        "auto",
+        "How many. auto: one for each CPU that the control group and the affinity allow.",
+        _LIVE,
+        "-w",
+        "--children",
     )
-    max_rss: int = option(
+    max_rss: int = _option(
         Size("16MiB", "1024GiB", or_zero=True),
         "0",
         "A child whose resident memory is over this is replaced after the run in hand, the replacement first. 0: no limit.",
         _LIVE,
     )
-    boot_timeout: float = option(
+    boot_timeout: float = _option(
         Duration("100ms", "1h"), "60s", "How long the import of the pipelines, and the start of one child, may take.", _LIVE
     )
 
@@ -110,31 +165,32 @@ class Children:
 class Restart:
     """What happens when a child dies."""
 
-    backoff_first: float = option(
+    backoff_first: float = _option(
         Duration("0", "1h"), "500ms", "The wait after a second early death in a row; doubled for each further one.", _LIVE
     )
-    backoff_longest: float = option(Duration("1ms", "1d"), "60s", "The wait never grows beyond this.", _LIVE)
-    min_uptime: float = option(
+    backoff_longest: float = _option(Duration("1ms", "1d"), "60s", "The wait never grows beyond this.", _LIVE)
+    min_uptime: float = _option(
         Duration("0", "1d"), "10s", "A child that lived this long has not died early: it is replaced at once.", _LIVE
     )
-    max_restarts: int = option(
+    max_restarts: int = _option(
         Integer(1, 1_000_000),
         10,
         "More early deaths of a slot than this within restart_window, and the slot is held: tried once in each backoff_longest.",
         _LIVE,
     )
-    restart_window: float = option(Duration("1s", "1d"), "5m", "The time in which max_restarts are counted.", _LIVE)
+    restart_window: float = _option(Duration("1s", "1d"), "5m", "The time in which max_restarts are counted.", _LIVE)
 
 
 @dataclass(frozen=True)
 class Shutdown:
     """How the daemon stops."""
 
-    drain_timeout: float = option(
+    drain_timeout: float = _option(
         Duration("0", "52w"),
         "30s",
         "How long runs may go on after a stop. Then they are interrupted, to resume elsewhere or later.",
         _LIVE,
+        "--graceful-timeout",
     )
 
 
@@ -142,8 +198,12 @@ class Shutdown:
 class Poll:
     """How an idle child looks for work."""
 
-    interval: float = option(
-        Duration("10ms", "1h"), "5s", "The longest time between two looks. Work that is announced by the database starts at once.", _ROLLING
+    interval: float = _option(
+        Duration("10ms", "1h"),
+        "5s",
+        "The longest time between two looks. Work that is announced by the database starts at once.",
+        _ROLLING,
+        variables=(Variable.in_milliseconds("POLL_INTERVAL"), Variable.in_milliseconds("WORKER_POLL_INTERVAL_MS")),
     )
 
 
@@ -151,47 +211,55 @@ class Poll:
 class Runs:
     """What holds for every run, unless its pipeline says otherwise."""
 
-    timeout: float = option(Duration("100ms", "52w"), "10m", "How long one attempt may take.", _NEW_RUNS)
-    kill_after: float = option(
+    timeout: float = _option(
+        Duration("100ms", "52w"),
+        "10m",
+        "How long one attempt may take.",
+        _NEW_RUNS,
+        "--timeout",
+        "--run-timeout",
+        variables=(Variable.in_milliseconds("MAX_EXECUTION_TIMEOUT"),),
+    )
+    kill_after: float = _option(
         Duration("0", "1h"), "10s", "How long a timed out or cancelled attempt may clean up before it is killed.", _NEW_RUNS
     )
-    max_attempts: int = option(Integer(1, 1000), 3, "How often a run that ends in an error is tried in all.", _NEW_RUNS)
-    max_crashes: int = option(
+    max_attempts: int = _option(Integer(1, 1000), 3, "How often a run that ends in an error is tried in all.", _NEW_RUNS)
+    max_crashes: int = _option(
         Integer(1, 1000), 3, "How often a run may lose its process (signal, memory, host) before it fails.", _NEW_RUNS
     )
-    backoff: str | tuple[float, ...] = option(
+    backoff: str | tuple[float, ...] = _option(
         Backoff(),
         "exponential",
         'The wait before the next attempt: "exponential", or one duration for each error, the last of which repeats.',
         _NEW_RUNS,
     )
-    max_result: int = option(
+    max_result: int = _option(
         Size("1KiB", "64MiB"), "1MiB", "The largest result of a run or of a step, as JSON; a larger one is an error.", _NEW_RUNS
     )
-    max_log: int = option(Size("0", "64MiB"), "1MiB", "How much of a run's log is kept with it.", _NEW_RUNS)
+    max_log: int = _option(Size("0", "64MiB"), "1MiB", "How much of a run's log is kept with it.", _NEW_RUNS)
 
 
 @dataclass(frozen=True)
 class Host:
     """How the hosts of a fleet watch each other, through the database."""
 
-    lease: float = option(
+    lease: float = _option(
         Duration("2s", "1h"),
         "20s",
         "A host silent for this long is taken for dead: others rescue its runs.",
         _ROLLING,
     )
-    beat: float = option(Duration("100ms", "20m"), "5s", "How often a host renews its lease; at most a third of it.", _ROLLING)
+    beat: float = _option(Duration("100ms", "20m"), "5s", "How often a host renews its lease; at most a third of it.", _ROLLING)
 
 
 @dataclass(frozen=True)
 class Recovery:
     """What happens to a run whose process died."""
 
-    mode: str = option(
-        Choice(("resume", "hold")),
+    mode: str = _option(
+        Choice("resume", "hold"),
         "resume",
-        "resume: it goes on from its last step. hold: it stays interrupted until `select orbit.resume(RUN)`.",
+        "resume: it goes on from its last step. hold: it stays interrupted until `orbitctl resume RUN`.",
         _ROLLING,
     )
 
@@ -200,25 +268,80 @@ class Recovery:
 class Control:
     """The socket that `orbitctl` talks to."""
 
-    socket: str = option(
-        AbsolutePath("auto"),
-        "auto",
-        "Its path. auto: orbitd.sock in $RUNTIME_DIRECTORY (systemd), in /run/orbitd, or in a private directory of an ordinary user.",
-        _RESTART,
+    socket: str = _field(early.SOCKET)
+    group: str = _option(
+        GroupName(), "orbitd", "Members of this group may use it, beside root and the daemon's own user. It need not exist.", _RESTART
+    )
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What the daemon tells of its work."""
+
+    report_interval: float = _option(
+        Duration("1s", "1d", or_zero=True),
+        "60s",
+        "How often the report is written to the log. 0: never.",
+        _LIVE,
+        variables=(Variable.in_milliseconds("METRICS_INTERVAL"),),
+    )
+
+
+@dataclass(frozen=True)
+class Health:
+    """When `orbitctl health` says that something is not well."""
+
+    failure_rate: float = _option(Share(), 0.05, "A larger share of the recent attempts that failed is a warning.", _LIVE)
+    errors_unhealthy: int = _option(Integer(0, 1_000_000), 5, "More failures in a row than this, and then silence, are an error.", _LIVE)
+    errors_healthy: int = _option(Integer(0, 1_000_000), 3, "Fewer failures in a row than this, and that error is over.", _LIVE)
+    silence: float = _option(
+        Duration("1s", "1d"),
+        "5m",
+        "How long nothing has ended when it is called silence; also the least time that is called recent.",
+        _LIVE,
+    )
+    queue_paused: bool = _option(Boolean(), True, "Whether a paused daemon is a warning.", _LIVE)
+    min_runs: int = _option(Integer(1, 1_000_000), 20, "How many recent attempts there must be for a failure rate.", _LIVE)
+    stuck_after: float | None = _option(
+        AutoDuration("1s", "52w"), "auto", "A run in hand for longer is called stuck. auto: when it has outlived its own timeout.", _LIVE
     )
 
 
 @dataclass(frozen=True)
 class Logging:
-    """What the daemon writes to standard error."""
+    """What the daemon writes to standard error, and to files."""
 
-    level: str = option(Choice(("debug", "info", "warning", "error")), "info", "The least urgent lines that are written.", _LIVE)
-    format: str = option(Choice(("auto", "text", "json")), "auto", "auto: text on a terminal, JSON elsewhere.", _RESTART)
+    level: str = _option(
+        LogLevel(), "info", "The least urgent lines that are written.", _LIVE, "--log-level", variables=(Variable("LOG_LEVEL"),)
+    )
+    format: str = _option(
+        Choice("auto", "text", "json"),
+        "auto",
+        "auto: text on a terminal, JSON elsewhere.",
+        _RESTART,
+        variables=(Variable.of_development("NODE_ENV"),),
+    )
+    dir: str = _option(
+        AbsolutePath(""),
+        "",
+        "Where orbitd.log and orbitd-error.log are written too. Empty: nowhere.",
+        _LIVE,
+        variables=(Variable.of_directory("LOGS_DIR"),),
+    )
+    max_size: int = _option(Size("64KiB", "16GiB"), "10MiB", "A log file that has grown to this is moved away, and another begun.", _LIVE)
+    max_files: int = _option(Integer(1, 1000), 10, "How many files of each log are kept.", _LIVE)
+    per_run: bool = _option(Boolean(), True, "Whether the lines of a run are kept with it, for `orbitctl logs RUN`.", _NEW_RUNS)
+    redact: tuple[str, ...] = _option(
+        GlobList(or_none=True),
+        ["*password*", "*secret*", "*token*", "authorization", "*api_key*"],
+        "Shell patterns of field names whose values are not written.",
+        _LIVE,
+    )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All options of a daemon; made by `orbitd.config.load`."""
+    """All options of a daemon; made by `orbitd.config.loading`."""
 
     instance: Instance
     database: Database
@@ -232,6 +355,8 @@ class Settings:
     recovery: Recovery
     control: Control
     logging: Logging
+    metrics: Metrics
+    health: Health
 
     def to_json(self) -> bytes:
         """All values, secrets included: for a socket between our own processes only."""
@@ -253,8 +378,6 @@ def _frozen(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 SECTIONS: Mapping[str, type[Any]] = MappingProxyType(get_type_hints(Settings))
-OPTIONS: Mapping[tuple[str, str], Option] = MappingProxyType(
+OPTIONS: Mapping[Key, Option] = MappingProxyType(
     {(name, one.name): one.metadata["option"] for name, section in SECTIONS.items() for one in fields(section)}
 )
-
-__all__ = ["OPTIONS", "SECTIONS", "Kind", "Option", "Settings"]

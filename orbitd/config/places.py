@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orbitd.config.load import load_keys
+from orbitd.config import early
+from orbitd.config.sources import read_few
 from orbitd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def find_file(environ: Mapping[str, str]) -> Path | None:
         return Path(named)
     if _is_our_own(_DEVELOPMENT_FILE.parent) and _is_our_own(_DEVELOPMENT_FILE):
         return _DEVELOPMENT_FILE.absolute()
-    return _SYSTEM_FILE if _SYSTEM_FILE.exists() else None
+    return _SYSTEM_FILE if _SYSTEM_FILE.exists() or Path(f"{_SYSTEM_FILE}.d").exists() else None
 
 
 def socket_path(settings: Settings, environ: Mapping[str, str]) -> Path:
@@ -39,7 +40,7 @@ def find_socket(path: Path | None, environ: Mapping[str, str]) -> Path:
 
     Raises ConfigError when that cannot be known.
     """
-    values = load_keys(path, [("control", "socket"), ("instance", "state_dir")], environ)
+    values = read_few(early.OPTIONS, path, environ)
     return _socket_path(values["control", "socket"], values["instance", "state_dir"], environ)
 
 

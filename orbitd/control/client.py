@@ -87,7 +87,8 @@ def connected(path: Path, timeout_seconds: float | None = None) -> Iterator[Conv
             connection.connect(os.fspath(path))
         except PermissionError:
             raise Refused(
-                f"the control socket {path} is not for user {os.geteuid()}", "ask as root, or as the user that orbitd runs as"
+                f"the control socket {path} is not for user {os.geteuid()}",
+                "ask as root, as the user that orbitd runs as, or as a member of its control.group",
             ) from None
         except TimeoutError:
             raise WaitTimeout(f"orbitd does not accept connections on {path}", "it is overloaded or stopped (SIGSTOP)") from None

@@ -6,15 +6,12 @@ from it, orbitctl(1) is written from it. `orbitctl` keeps the rows of its run ve
 
 from __future__ import annotations
 
-import difflib
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from orbitd.errors import UsageError
-from orbitd.rules.limits import MOST_CHILDREN
 from orbitd.units import parse_duration
 
 if TYPE_CHECKING:
@@ -22,6 +19,8 @@ if TYPE_CHECKING:
 
 _AMOUNT = re.compile(r"[+-]?[0-9]{1,4}")
 _LONGEST_TEXT = 256 * 1024
+MOST_EVENTS = 1000
+"""So many of its last events the daemon keeps."""
 
 
 class Kind(StrEnum):
@@ -29,15 +28,15 @@ class Kind(StrEnum):
 
     FLAG = "flag"  # true or false; given or not
     INTEGER = "integer"
+    INTEGERS = "integers"  # list of integers; words after the command
     TEXT = "text"
     TEXTS = "texts"  # list of text; words after the command
     AMOUNT = "amount"  # text: 4, +2 or -1
     DURATION = "duration"  # text: "90s"
 
 
-@dataclass(frozen=True)
-class Argument:
-    """One argument. A positional one is required unless it holds a list; the others are options and have a default."""
+class Argument(NamedTuple):
+    """One argument. A positional one is required unless it has a default; the others are options and have a default."""
 
     name: str
     kind: Kind
@@ -45,18 +44,25 @@ class Argument:
     default: Any = None
     positional: bool = False
     metavar: str = ""
+    short: str = ""
+    """Its one-letter form, such as `-f`."""
+    choices: tuple[str, ...] = ()
+    completes: Literal["", "run", "pipeline", "slot", "queue", "file", "option"] = ""
+    """Of what the shell may offer one."""
 
-    def checked(self, value: object) -> Any:
-        """The value, when it is of this kind. Raises UsageError."""
-        if value is None and not self.positional:
+    def checked(self, value: object, called: str = "") -> Any:
+        """The value, when it is of this kind. Raises UsageError, in which the argument is `called` so, else by its name."""
+        if value is None and (not self.positional or self.default is not None):
             return self.default
         if not _FITS[self.kind](value):
-            raise UsageError(f"{self.name}: {_shown(value)} is not {_WORDS[self.kind]}")
+            raise UsageError(f"{called or self.name}: {_shown(value)} is not {_WORDS[self.kind]}")
+        if self.choices and value not in self.choices:
+            hint = near(str(value), self.choices)
+            raise UsageError(f"{called or self.name}: {_shown(value)} is not one of {', '.join(self.choices)}", hint)
         return value
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """One row of the table."""
 
     name: str
@@ -68,6 +74,8 @@ class Command:
     """More sentences, for whoever asks for help about this one."""
     local_arguments: tuple[Argument, ...] = ()
     """Arguments that concern only `orbitctl`, and never travel."""
+    example: str = ""
+    """How it may be typed, after the program's name."""
 
     def checked(self, given: Mapping[str, object]) -> dict[str, Any]:
         """Every argument of the command, with its value or default. Raises UsageError."""
@@ -77,15 +85,46 @@ class Command:
         return {argument.name: argument.checked(given.get(argument.name)) for argument in self.arguments}
 
 
-_WAIT = Argument("wait", Kind.FLAG, "return when it is done, not when it is ordered", default=False)
+WAIT = Argument("wait", Kind.FLAG, "return when it is done, not when it is ordered", default=False)
 TIMEOUT = Argument("timeout", Kind.DURATION, "with --wait: give up waiting after this time (exit 124); the work goes on", metavar="TIME")
+FOLLOW = Argument("follow", Kind.FLAG, "go on with what is new, until Ctrl-C", default=False, short="-f")
+_SLOT = Argument("slot", Kind.INTEGER, "its number, as `orbitctl list` shows it", positional=True, metavar="SLOT", completes="slot")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         command.name: command
         for command in (
-            Command("status", "reads", "view", "the state of the daemon, its problems first"),
-            Command("list", "reads", "view", "the slots and the child in each, problems first"),
+            Command("status", "reads", "view", "the state of the daemon, its problems first", example="status --watch"),
+            Command("list", "reads", "view", "the slots and the child in each, problems first", example="list -o wide"),
+            Command(
+                "health",
+                "reads",
+                "view",
+                "whether all is well; if not, why, and what to type",
+                details="Ends with 0 when healthy, else with 1.",
+                local_arguments=(
+                    Argument("live", Kind.FLAG, "only whether the daemon answers", default=False),
+                    Argument("ready", Kind.FLAG, "only whether it can start runs", default=False),
+                    Argument("nagios", Kind.FLAG, "one line and an exit code (0 1 2 3) as monitoring plugins give them", default=False),
+                ),
+                example="health --nagios",
+            ),
+            Command(
+                "metrics", "reads", "view", "what this daemon has done since it was started, as in its report", example="metrics --json"
+            ),
+            Command(
+                "events",
+                "reads",
+                "view",
+                "what has happened in the daemon, the latest last",
+                (
+                    Argument("limit", Kind.INTEGER, f"how many, at most {MOST_EVENTS}", default=50, metavar="N"),
+                    Argument("after", Kind.INTEGER, "only those after this number", default=0, metavar="NUMBER"),
+                    FOLLOW,
+                ),
+                example="events -f",
+            ),
             Command("ping", "reads", "view", "say whether the daemon answers"),
             Command("version", "reads", "view", "the versions of orbitctl and of the running daemon"),
             Command(
@@ -93,20 +132,34 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "changes",
                 "operate",
                 "change the number of children",
-                (Argument("amount", Kind.AMOUNT, "the number, or a change of it", positional=True, metavar="N|+N|-N"), _WAIT),
+                (Argument("amount", Kind.AMOUNT, "the number, or a change of it", positional=True, metavar="N|+N|-N"), WAIT),
                 "It holds until the daemon ends, or children.count is changed. A child that is too many finishes its run first.",
                 (TIMEOUT,),
+                example="scale +2 --wait --timeout 1m",
             ),
             Command(
                 "reload",
                 "changes",
                 "operate",
                 "take up new configuration and new code",
-                (_WAIT,),
+                (WAIT,),
                 "A new generation of children takes the place of the old one, each of which finishes its run first. "
                 "With a fault in configuration or code the old generation stays; --wait then tells the fault, "
                 "and ends with 78 for the configuration and 1 for the code.",
                 (TIMEOUT,),
+                example="reload --wait",
+            ),
+            Command("pause", "changes", "operate", "start no more runs; those in hand go on"),
+            Command("unpause", "changes", "operate", "start runs again, after `pause` or `drain`"),
+            Command(
+                "drain",
+                "changes",
+                "operate",
+                "start no more runs, and wait for those in hand",
+                (WAIT,),
+                "As `pause`; with --wait it returns when no run is in hand, so that the host can be served. The daemon stays.",
+                (TIMEOUT,),
+                example="drain --wait",
             ),
             Command(
                 "stop",
@@ -115,10 +168,40 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "finish the runs in hand, then end the daemon",
                 (Argument("now", Kind.FLAG, "interrupt the runs in hand; they resume later", default=False),),
                 "Runs that are not finished after shutdown.drain_timeout are interrupted, and resume later or elsewhere.",
-                (_WAIT, TIMEOUT),
+                (WAIT, TIMEOUT),
+                example="stop --wait",
             ),
-            Command("pause", "changes", "operate", "start no more runs; those in hand go on"),
-            Command("unpause", "changes", "operate", "start runs again"),
+            Command(
+                "restart",
+                "changes",
+                "operate",
+                "replace children by new ones of the same code",
+                (
+                    Argument("slots", Kind.INTEGERS, "whose; else all", default=(), positional=True, metavar="SLOT", completes="slot"),
+                    WAIT,
+                ),
+                "Each finishes its run first, and its replacement is there before it leaves. A slot that is held is tried again at once.",
+                (TIMEOUT,),
+                example="restart 3 --wait",
+            ),
+            Command(
+                "kill",
+                "changes",
+                "operate",
+                "kill the child of a slot; its run is taken back, and resumes",
+                (_SLOT,),
+                "For a child that does not answer; `restart` lets it finish. The attempt that it had begun counts as a crash of the run.",
+                example="kill 3",
+            ),
+            Command(
+                "loglevel",
+                "changes",
+                "operate",
+                "write more or fewer log lines, until the next reload",
+                (Argument("level", Kind.TEXT, "the least urgent that is written", positional=True, metavar="LEVEL", choices=LOG_LEVELS),),
+                example="loglevel debug",
+            ),
+            Command("reopen", "changes", "operate", "open the log files anew, after they were moved away"),
         )
     }
 )
@@ -129,16 +212,29 @@ def find(name: str, commands: Iterable[str] = COMMANDS) -> str:
     known = list(commands)
     if name in known:
         return name
-    near = difflib.get_close_matches(name[:40], known, n=1)
-    raise UsageError(f"unknown command {_shown(name)}", f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
+    raise UsageError(f"unknown command {_shown(name)}", near(name, known) or f"there are {', '.join(known)}")
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """A hint at the known word that was probably meant."""
+    import difflib
+
+    close = difflib.get_close_matches(word[:40], list(known), n=1)
+    return f"did you mean {close[0]}?" if close else None
 
 
 def scaled(amount: str, current: int) -> int:
     """The number of children that an `amount` asks for. Raises UsageError when there cannot be so many."""
+    from orbitd.rules.limits import MOST_CHILDREN
+
     count = int(amount) + (current if amount[0] in "+-" else 0)
     if not 0 <= count <= MOST_CHILDREN:
         raise UsageError(f"cannot scale from {current} to {count} children", f"anything from 0 to {MOST_CHILDREN} will do")
     return count
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def _is_text(value: object) -> bool:
@@ -155,7 +251,8 @@ def _is_duration(value: object) -> bool:
 
 _FITS = {
     Kind.FLAG: lambda value: isinstance(value, bool),
-    Kind.INTEGER: lambda value: isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63,
+    Kind.INTEGER: _is_integer,
+    Kind.INTEGERS: lambda value: isinstance(value, list) and all(map(_is_integer, value)),
     Kind.TEXT: _is_text,
     Kind.TEXTS: lambda value: isinstance(value, list) and all(map(_is_text, value)),
     Kind.AMOUNT: lambda value: isinstance(value, str) and bool(_AMOUNT.fullmatch(value)),
@@ -164,6 +261,7 @@ _FITS = {
 _WORDS = {
     Kind.FLAG: "true or false",
     Kind.INTEGER: "a whole number",
+    Kind.INTEGERS: "a list of whole numbers",
     Kind.TEXT: f"a text in UTF-8 of at most {_LONGEST_TEXT} characters",
     Kind.TEXTS: f"a list of texts in UTF-8 of at most {_LONGEST_TEXT} characters",
     Kind.AMOUNT: "a number of children such as 4, +2 or -1",

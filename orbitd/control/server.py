@@ -15,8 +15,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import grp
 import logging
 import os
+import pwd
 import select
 import selectors
 import socket
@@ -41,6 +43,10 @@ _READ_SILENCE_SECONDS = 30.0
 _ACCEPT_PAUSE_SECONDS = 1.0
 _SOCKET_UMASK = 0o177
 _PEER_CREDENTIALS = struct.Struct("iII")
+_GROUP_SOCKET_MODE = 0o660
+_GROUP_FOLDER_MODE = 0o710
+_SO_PEERGROUPS = 59
+_MOST_GROUP_BYTES = 1024
 
 _log = logging.getLogger(__name__)
 
@@ -73,16 +79,27 @@ class _Connection:
 class Server:
     """Listens on `path` and answers with what `handler` says. All times are those of `clock`.
 
+    Root, the daemon's own user and the members of `group` may ask; without such a group, or when we may not give it the
+    socket, the first two.
+
     Raises Conflict when another daemon listens there, ConfigError when the socket cannot be made.
     """
 
     def __init__(
-        self, path: Path, selector: selectors.BaseSelector, handler: Handler, *, clock: Callable[[], float] = time.monotonic
+        self,
+        path: Path,
+        selector: selectors.BaseSelector,
+        handler: Handler,
+        *,
+        group: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._selector = selector
         self._handler = handler
         self._clock = clock
+        self._group = group
+        self._group_id: int | None = None
         self._connections: set[_Connection] = set()
         self._accept_again_at: float | None = None
         self._listen()
@@ -129,7 +146,9 @@ class Server:
                 self._path.unlink()
 
     def _listen(self) -> None:
+        is_new_folder = not self._path.parent.exists()
         self._listener = _bound(self._path)
+        self._group_id = _shared_with(self._path, self._group, is_new_folder=is_new_folder)
         self._identity = _identity(self._path)
         self._accept_again_at = None
         self._selector.register(self._listener, selectors.EVENT_READ, data=self._accept)
@@ -152,7 +171,7 @@ class Server:
             self._accept_again_at = self._clock() + _ACCEPT_PAUSE_SECONDS
             return
         accepted.setblocking(False)
-        connection = _Connection(accepted, _peer_uid(accepted), self._clock() + _READ_SILENCE_SECONDS)
+        connection = _Connection(accepted, _peer(accepted)[1], self._clock() + _READ_SILENCE_SECONDS)
         self._connections.add(connection)
         refusal = self._refusal(connection)
         if refusal:
@@ -162,11 +181,15 @@ class Server:
             self._watch(connection, selectors.EVENT_READ)
 
     def _refusal(self, connection: _Connection) -> OrbitError | None:
-        if connection.uid not in {0, os.geteuid()}:
-            return Refused(f"user {connection.uid} may not operate this daemon", f"ask as root or as user {os.geteuid()}")
+        if connection.uid not in {0, os.geteuid()} and not self._is_member(connection.socket):
+            others = "" if self._group_id is None else f", or as a member of group {self._group}"
+            return Refused(f"user {connection.uid} may not operate this daemon", f"ask as root or as user {os.geteuid()}{others}")
         if len(self._connections) > MOST_CONNECTIONS:
             return Refused(f"the daemon talks to {MOST_CONNECTIONS} others already", "try again in a moment")
         return None
+
+    def _is_member(self, connection: socket.socket) -> bool:
+        return self._group_id is not None and self._group_id in _peer_groups(connection)
 
     def _read(self, connection: _Connection) -> None:
         try:
@@ -274,11 +297,26 @@ def _internal_error(error: Exception) -> Answer:
     return Answer(error=OrbitError(f"internal error: {type(error).__name__}: {error}", "the daemon's log has the details"))
 
 
-def _peer_uid(connection: socket.socket) -> int:
-    """The asker's user at the time of connect(), as the kernel saw it."""
+def _peer(connection: socket.socket) -> tuple[int, int, int]:
+    """Process, user and group of the asker at the time of connect(), as the kernel saw them."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
-    uid: int = _PEER_CREDENTIALS.unpack(credentials)[1]
-    return uid
+    pid, uid, gid = _PEER_CREDENTIALS.unpack(credentials)
+    return pid, uid, gid
+
+
+def _peer_groups(connection: socket.socket) -> set[int]:
+    """The asker's groups at the time of connect(), as the kernel saw them; the group database tells them where it does not.
+
+    The kernel comes first: the database may be a server that does not answer, and the arbiter would wait for it.
+    """
+    _, uid, gid = _peer(connection)
+    try:
+        told = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUP_BYTES)
+    except OSError:  # an old kernel, or more groups than fit
+        with contextlib.suppress(KeyError):
+            return {gid, *os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)}
+        return {gid}
+    return {gid, *struct.unpack(f"{len(told) // 4}I", told)}
 
 
 def _is_gone(connection: socket.socket) -> bool:
@@ -306,6 +344,29 @@ def _bound(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _shared_with(path: Path, group: str, *, is_new_folder: bool) -> int | None:
+    """Give the socket that we have just bound to a group, if there is one of that name; its id, None if it stays our own.
+
+    It was bound for us alone, and only now becomes another group's: at no time is it open to the group that we happen to have.
+    The folder is opened only if we have just made it: another one may hold more than sockets.
+    """
+    try:
+        group_id = grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
+    try:
+        if is_new_folder:
+            os.chown(path.parent, -1, group_id)
+            path.parent.chmod(_GROUP_FOLDER_MODE)
+        os.chown(path, -1, group_id)
+        path.chmod(_GROUP_SOCKET_MODE)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        _log.warning("the control socket %s cannot be given to group %s: %s", path, group, why)
+        return None
+    return group_id
 
 
 def _make_way(path: Path) -> None:

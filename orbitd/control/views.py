@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from orbitd.rules.health import Finding, Status, gravest
 from orbitd.rules.states import DaemonState, SlotState
 
 Facts = Mapping[str, Any]
@@ -39,10 +40,14 @@ def status(
     slots: Sequence[Facts],
     problems: Sequence[Facts],
     last_reload: Facts | None,
+    last_beat_at: str | None,
     age_seconds: float,
     processes: Sequence[Facts],
 ) -> dict[str, Any]:
-    """`orbit.status/1`: how the daemon is. Raises KeyError when a slot lacks one of SLOT_FIELDS."""
+    """`orbit.status/1`: how the daemon is. `last_beat_at` is when the database was last asked for work.
+
+    Raises KeyError when a slot lacks one of SLOT_FIELDS.
+    """
     return {
         "schema": "orbit.status/1",
         "state": state,
@@ -53,6 +58,7 @@ def status(
         "children": _children(target, [SlotState(slot["state"]) for slot in slots]),
         "problems": [{name: problem[name] for name in ("code", "message", "command")} for problem in problems],
         "last_reload": last_reload,
+        "last_beat_at": last_beat_at,
         "age_seconds": age_seconds,
         "processes": [{name: process[name] for name in ("role", "pid", "state", "generation")} for process in processes],
         "slots": [{name: slot[name] for name in SLOT_FIELDS} for slot in slots],
@@ -62,6 +68,29 @@ def status(
 def listing(status_document: Facts) -> dict[str, Any]:
     """`orbit.list/1`: the slots alone."""
     return {"schema": "orbit.list/1", **{name: status_document[name] for name in ("generation", "age_seconds", "slots")}}
+
+
+def health(findings: Sequence[Finding], last_activity: str | None, stuck_runs: int) -> dict[str, Any]:
+    """`orbit.health/1`: the gravest reason first; the message is its."""
+    ranked = sorted(findings, key=lambda finding: finding.status is not Status.ERROR)
+    return {
+        "schema": "orbit.health/1",
+        "status": gravest(finding.status for finding in findings),
+        "message": ranked[0].message if ranked else "all is well",
+        "last_activity": last_activity,
+        "stuck_runs": stuck_runs,
+        "reasons": [{"code": finding.code, "message": finding.message, "command": finding.command} for finding in ranked],
+    }
+
+
+def metrics(numbers: Facts) -> dict[str, Any]:
+    """`orbit.metrics/1`: see `Vitals.metrics`."""
+    return {"schema": "orbit.metrics/1", **numbers}
+
+
+def events(items: Sequence[Facts], last_number: int) -> dict[str, Any]:
+    """`orbit.events/1`: the latest last; `next` is the number to go on after."""
+    return {"schema": "orbit.events/1", "items": list(items), "next": last_number}
 
 
 def done(command: str, message: str, *, changed: bool = True, **facts: object) -> dict[str, Any]:

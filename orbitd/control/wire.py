@@ -11,8 +11,7 @@ Nothing of a request is ever used as the name of an attribute: a command is look
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orbitd.control.commands import COMMANDS, Command, find
 from orbitd.errors import (
@@ -42,8 +41,7 @@ class Garbled(UsageError):
     code = "garbled"
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A command of the table, with all of its arguments checked; `uid` is the asker's."""
 
     command: Command
@@ -51,8 +49,7 @@ class Request:
     uid: int = -1
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A result, or an error with its exit code."""
 
     result: Mapping[str, Any] | None = None

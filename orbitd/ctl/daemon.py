@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orbitd import __version__
 from orbitd.control.client import Conversation, connected
+from orbitd.control.commands import MOST_EVENTS
 from orbitd.ctl import show
 from orbitd.ctl.waiting import TICK_SECONDS, waiting
 from orbitd.errors import DaemonNotRunning, ExitCode, OrbitError, WaitTimeout
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from orbitd.ctl.app import Session, Verb
 
 _ANSWER_SECONDS = 10.0
+_STARTING_RUNS = ("running", "degraded", "reloading")
+_NAGIOS_CODES = {"healthy": 0, "warning": 1, "error": 2}
+_NAGIOS_UNKNOWN = 3
+_NAGIOS_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
 
 def status(session: Session) -> int:
@@ -50,8 +55,38 @@ def version(session: Session) -> int:
         daemon = str(_ask(session)["daemon"])
     except DaemonNotRunning:
         daemon = None
-    lines = [f"orbitctl {__version__}", f"orbitd   {daemon or 'is not running'}"]
-    session.out.document({"schema": "orbit.version/1", "client": __version__, "daemon": daemon}, lines)
+    document = {"schema": "orbit.version/1", "client": __version__, "daemon": daemon}
+    session.out.document(document, show.version(document))
+    return ExitCode.OK
+
+
+def health(session: Session) -> int:
+    """`orbitctl health`: 0 when all is well, else 1."""
+    if session.args["nagios"]:
+        return _nagios(session)
+    if session.args["live"]:
+        session.out.document(_ask_for(session, "ping"), ["orbitd answers"])
+        return ExitCode.OK
+    if session.args["ready"]:
+        return _ready(session)
+    answer = _ask(session)
+    session.out.document(answer, show.health(answer, session.out.style, _now()))
+    return ExitCode.OK if answer["status"] == "healthy" else ExitCode.FAILED
+
+
+def metrics(session: Session) -> int:
+    """`orbitctl metrics`."""
+    answer = _ask(session)
+    session.out.document(answer, show.metrics(answer, session.out.style))
+    return ExitCode.OK
+
+
+def events(session: Session) -> int:
+    """`orbitctl events`: with --follow, each as it comes, until Ctrl-C."""
+    if session.args["follow"]:
+        return _follow_events(session)
+    answer = _ask(session)
+    session.out.document(answer, show.events(answer, session.out.style))
     return ExitCode.OK
 
 
@@ -69,11 +104,49 @@ def stop(session: Session) -> int:
         process = _process_of(conversation)
         try:
             _tell(session, conversation.ask("stop", _travelling(session), _ANSWER_SECONDS))
-            with waiting("orbitd to end", "orbitd goes on stopping") as tick:
+            with waiting(session.out, "orbitd to end", "orbitd goes on stopping") as tick:
                 _await_end(process, _timeout_seconds(session), tick)
         finally:
             os.close(process)
     return ExitCode.OK
+
+
+def _ready(session: Session) -> int:
+    status = _ask_for(session, "status")
+    is_ready = status["state"] in _STARTING_RUNS and status["children"]["ready"] > 0
+    message = f"{status['state']}, {status['children']['ready']} of {status['children']['target']} children are ready"
+    document = {"schema": "orbit.ready/1", "ready": is_ready, "state": status["state"], "message": message}
+    session.out.document(document, [message])
+    return ExitCode.OK if is_ready else ExitCode.FAILED
+
+
+def _nagios(session: Session) -> int:
+    """One line and an exit code, as monitoring plugins give them: OK, WARNING, CRITICAL, UNKNOWN."""
+    try:
+        answer = _ask(session)
+        code, message = _NAGIOS_CODES[answer["status"]], answer["message"]
+    except DaemonNotRunning as error:
+        code, message = _NAGIOS_CODES["error"], error.message
+    except OrbitError as error:
+        code, message = _NAGIOS_UNKNOWN, error.message
+    print(f"ORBITD {_NAGIOS_WORDS[code]} - {session.out.style.plain(' '.join(message.split()))}")
+    return code
+
+
+def _follow_events(session: Session) -> int:
+    args = _travelling(session)
+    with connected(session.socket(), _ANSWER_SECONDS) as conversation:
+        while True:
+            answer = conversation.ask("events", args)
+            for item in answer["items"]:
+                session.out.item(item, [show.event(item, session.out.style)])
+            args |= {"after": answer["next"], "limit": MOST_EVENTS}
+
+
+def _ask_for(session: Session, name: str) -> dict[str, Any]:
+    """The answer to another question than the verb's own, one without arguments."""
+    with connected(session.socket(), _ANSWER_SECONDS) as conversation:
+        return conversation.ask(name, {}, _ANSWER_SECONDS)
 
 
 def _ask(session: Session) -> dict[str, Any]:
@@ -81,7 +154,7 @@ def _ask(session: Session) -> dict[str, Any]:
     with connected(session.socket(), _ANSWER_SECONDS) as conversation:
         if not args.get("wait"):
             return conversation.ask(name, args, _ANSWER_SECONDS)
-        with waiting(f"the {name}", f"the {name} goes on") as tick:
+        with waiting(session.out, f"the {name}", f"the {name} goes on") as tick:
             try:
                 return conversation.ask(name, args, _timeout_seconds(session), tick)
             except WaitTimeout:
@@ -132,4 +205,12 @@ VERBS: Mapping[str, Verb] = {
     "pause": order,
     "unpause": order,
     "stop": stop,
+    "health": health,
+    "metrics": metrics,
+    "events": events,
+    "drain": order,
+    "restart": order,
+    "kill": order,
+    "loglevel": order,
+    "reopen": order,
 }

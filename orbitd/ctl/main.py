@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
+        _discard_output()
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader has seen enough (`| head -1`): that is no error of ours.
@@ -28,16 +29,21 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except OSError as error:
         _discard_output()
-        print(f"orbitctl: cannot write the answer: {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        _say(f"orbitctl: cannot write the answer: {(error.strerror or str(error)).lower()}")
         return _FAILED
     return code
 
 
 def _discard_output() -> None:
-    """What is still buffered would fail again when the interpreter ends."""
+    """What is still buffered would fail again, or block, when the interpreter ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,46 +1,104 @@
-"""Where `orbitctl` writes: the document alone to standard output, everything said beside it to standard error."""
+"""Where a program writes: the document alone to standard output, everything said beside it to standard error.
+
+    table, wide    lines for people; wide cuts nothing and shows every column
+    json           the document
+    jsonl, csv     one line or row for each of the document's items or slots; the document itself when it has neither
+
+With json and jsonl, standard error is lines of JSON too: {"note": …}, {"progress": …} and {"error": {"code", "message", "hint"}}.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import sys
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
 from orbitd.ctl.render import Style
+from orbitd.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orbitd.errors import OrbitError
 
 _USUAL_WIDTH = 80
 _NARROWEST_WIDTH = 40
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Format(StrEnum):
+    """How an answer is printed."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
 
 
 class Output:
     """Standard output and standard error of one call, and what they can show."""
 
-    def __init__(self, *, as_json: bool, color: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, program: str, form: Format = Format.TABLE, color: str = "auto", environ: Mapping[str, str] = os.environ) -> None:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
-        self.as_json = as_json
-        self.style = _style(sys.stdout, color, environ)
+        self.form = form
+        self.style = _style(sys.stdout, color, environ, wide=form is Format.WIDE)
+        self.screen_redraws = not self.as_json and _moves_cursor(sys.stdout, environ)
+        """Whether what stands on standard output can be written over."""
+        self.notes_redraw = not self.as_json and _moves_cursor(sys.stderr, environ)
+        """The same of standard error."""
+        self._program = program
         self._error_style = _style(sys.stderr, color, environ)
+        self._csv_fields: Sequence[str] | None = None
+
+    @classmethod
+    def asked(cls, program: str, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Output:
+        """As --json, --output and --color say. Raises UsageError when they contradict each other."""
+        form = Format(flags.get("output", Format.JSON if flags.get("json") else Format.TABLE))
+        if flags.get("json") and form is not Format.JSON:
+            raise UsageError(f"--json is -o json, and goes not with -o {form}", "leave one away")
+        return cls(program, form, flags.get("color", "auto"), environ)
+
+    @property
+    def as_json(self) -> bool:
+        """Whether a program reads the answer, and what is said beside it."""
+        return self.form in {Format.JSON, Format.JSONL}
 
     def document(self, document: Mapping[str, Any], lines: Iterable[str]) -> None:
-        """The answer: the JSON document, or the lines for people."""
-        if self.as_json:
+        """The answer: the document in the form that was asked for, or the lines for people."""
+        if self.form is Format.JSON:
             print(json.dumps(document, indent=2 if self.style.width else None))
+        elif self.form in {Format.JSONL, Format.CSV}:
+            for item in document.get("items", document.get("slots", [document])):
+                self.item(item, [])
         else:
             for line in lines:
                 print(line)
 
+    def item(self, item: Mapping[str, Any], lines: Iterable[str]) -> None:
+        """One item of an answer that has no end, at once: with json too it is one line."""
+        if self.as_json:
+            print(json.dumps(item, separators=(",", ":")), flush=True)
+        elif self.form is Format.CSV:
+            for row in self._csv_rows(item):
+                print(row, end="", flush=True)
+        else:
+            for line in lines:
+                print(line, flush=True)
+
     def note(self, message: str) -> None:
         """Something beside the answer."""
-        say(self._error_style.plain(message))
+        say(json.dumps({"note": message}) if self.as_json else self.told(message))
+
+    def told(self, text: str) -> str:
+        """A text as standard error can show it."""
+        return self._error_style.plain(text)
 
     def error(self, error: OrbitError) -> None:
         """What is wrong, and what to do next."""
@@ -49,15 +107,26 @@ class Output:
             return
         style = self._error_style
         for line in error.message.splitlines():
-            say(f"{style.paint('orbitctl:', 'red')} {style.plain(line)}")
+            say(f"{style.paint(f'{self._program}:', 'red')} {style.plain(line)}")
         if error.hint:
             say(f"{style.paint('hint:', 'dim')} {style.plain(error.hint)}")
 
+    def _csv_rows(self, item: Mapping[str, Any]) -> Iterator[str]:
+        """The first row names the fields, and decides on them."""
+        if self._csv_fields is None:
+            self._csv_fields = list(item)
+            yield _csv_row(self._csv_fields)
+        yield _csv_row([_csv_cell(item.get(field)) for field in self._csv_fields])
+
 
 def say(text: str, end: str = "\n") -> None:
-    """Write to standard error, if there is one: print() would take standard output in its place."""
+    """Write to standard error, if there is one: print() would take standard output in its place.
+
+    Where it cannot be written there is nobody to tell, and what was done counts all the same.
+    """
     if sys.stderr is not None:
-        print(text, end=end, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            print(text, end=end, file=sys.stderr, flush=True)
 
 
 def stderr_is_terminal() -> bool:
@@ -65,14 +134,31 @@ def stderr_is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def _style(stream: TextIO | None, color: str, environ: Mapping[str, str]) -> Style:
+def _csv_row(cells: Sequence[str]) -> str:
+    import csv
+
+    row = io.StringIO(newline="")
+    csv.writer(row).writerow(cells)
+    return row.getvalue()
+
+
+def _csv_cell(value: object) -> str:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it: stored text must not run there."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+
+
+def _style(stream: TextIO | None, color: str, environ: Mapping[str, str], *, wide: bool = False) -> Style:
     if stream is None:
         return Style()
-    terminal = stream.isatty()
     return Style(
-        colour=_wants_colour(color, environ, terminal=terminal),
+        colour=_wants_colour(color, environ, terminal=_moves_cursor(stream, environ)),
         unicode=(stream.encoding or "").lower().replace("-", "") == "utf8",
-        width=_width(stream, environ) if terminal or environ.get("COLUMNS", "") else None,
+        width=_width(stream, environ) if not wide and (stream.isatty() or environ.get("COLUMNS", "")) else None,
+        wide=wide,
     )
 
 
@@ -81,7 +167,11 @@ def _wants_colour(color: str, environ: Mapping[str, str], *, terminal: bool) -> 
         return color == "always"
     if environ.get("NO_COLOR"):
         return False
-    return bool(environ.get("FORCE_COLOR")) or (terminal and environ.get("TERM", "") not in {"", "dumb"})
+    return bool(environ.get("FORCE_COLOR")) or terminal
+
+
+def _moves_cursor(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
+    return stream is not None and stream.isatty() and environ.get("TERM", "") not in {"", "dumb"}
 
 
 def _width(stream: TextIO, environ: Mapping[str, str]) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orbitd.config.printable import printable
+from orbitd.printable import printable
 from orbitd.units import format_duration
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ _PAINT = re.compile(r"\033\[[0-9]+m")
 _GAP = "  "
 _NARROWEST_ELASTIC = 12
 _WANTED_ELASTIC = 20
+_WIDEST_ELASTIC = 120
+_FACT_INDENT = 12
 _RUN_SHORT_ID_MODULUS = 2**39
 
 
@@ -64,13 +65,13 @@ MARKS: Mapping[str, Mark] = {
 _UNKNOWN = Mark("?", "?", "")
 
 
-@dataclass(frozen=True)
-class Style:
-    """What the reader's end can show; `width` None means that nothing is cut."""
+class Style(NamedTuple):
+    """What the reader's end can show; `width` None means that the lines may be long, `wide` that nothing is left out."""
 
     colour: bool = False
     unicode: bool = True
     width: int | None = None
+    wide: bool = False
 
     def paint(self, text: str, colour: str) -> str:
         """Coloured text, if colours are wanted."""
@@ -124,8 +125,7 @@ class Cell(NamedTuple):
     colour: str = ""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One column. `step`: 0 is always shown; where the width is short, the highest go first. An elastic one is cut."""
 
     title: str
@@ -133,13 +133,17 @@ class Column:
     step: int = 0
     elastic: bool = False
     right: bool = False
+    wide_only: bool = False
 
 
 def table(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], style: Style) -> Iterator[str]:
-    """The lines of a table. A column that would be empty is left out, unless it is always shown."""
+    """The lines of a table. A column that would be empty is left out, unless it is always shown, or the style is a wide one."""
+    columns = [column for column in columns if style.wide or not column.wide_only]
     grid = [[_cell(column.cell(row), style) for column in columns] for row in rows]
-    used = [index for index, column in enumerate(columns) if column.step == 0 or any(cells[index].text for cells in grid)]
+    used = [i for i, column in enumerate(columns) if style.wide or column.step == 0 or any(cells[i].text for cells in grid)]
     widths = {index: max(display_width(text) for text in (columns[index].title, *(cells[index].text for cells in grid))) for index in used}
+    if style.width is None and not style.wide:
+        widths = {index: min(width, _WIDEST_ELASTIC) if columns[index].elastic else width for index, width in widths.items()}
     shown = _fitting(columns, widths, style.width)
     header = (_padded(columns[index].title, width, columns[index], style) for index, width in shown.items())
     yield style.paint(_GAP.join(header).rstrip(), "bold")
@@ -217,3 +221,30 @@ def between(start: str | None, end: str | None) -> str:
 def short_id(run: str | int | None) -> str:
     """The form of a run's id that people type: its counter, without the day."""
     return str(int(run) % _RUN_SHORT_ID_MODULUS) if run else ""
+
+
+def fact(name: str, facts: Sequence[str], style: Style) -> Iterator[str]:
+    """A name and what there is to say of it, if anything; the facts are texts that can be shown."""
+    if facts:
+        first, *further = style.joined(facts, _FACT_INDENT)
+        yield f"{name:<{_FACT_INDENT}}{first}"
+        yield from further
+
+
+def section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    """Lines under a title, if there are any."""
+    lines = list(lines)
+    if lines:
+        yield ""
+        yield title
+        yield from (f"  {line}".rstrip() for line in lines)
+
+
+def first_line(text: str | None) -> str:
+    """Of a text that may have many, or none."""
+    return next(iter((text or "").splitlines()), "")
+
+
+def rank(state: str, order: Sequence[str]) -> int:
+    """The place of a state in an order of gravity; one that is not known comes first."""
+    return order.index(state) if state in order else -1

@@ -1,13 +1,11 @@
-"""The documents of orbitd as lines for people: problems first, then the rest."""
+"""The documents of the daemon as lines for people: problems first, each with what to type, then the rest. Pure functions."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orbitd.ctl.render import Cell, Column, Style, ago, between, short_id, table, until
-from orbitd.rules.states import RunState
+from orbitd.ctl.render import Cell, Column, Style, ago, fact, first_line, rank, short_id, table
 from orbitd.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -15,20 +13,24 @@ if TYPE_CHECKING:
 
 Document = Mapping[str, Any]
 
-_INDENT = 12
 _STALE_SECONDS = 2.0
 _SLOT_ORDER = ("held", "backoff", "dying", "waiting", "draining", "starting", "busy", "idle", "empty")
-_RUN_ORDER = ("failed", "interrupted", "running", "pending", "scheduled", "cancelled", "succeeded")
+_HEALTH_COLOURS = {"healthy": "green", "warning": "yellow", "error": "red"}
+_LEVEL_COLOURS = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "red"}
+_EVENT_HEAD = ("number", "ts", "level", "event")
 
 
 def status(document: Document, style: Style, now: datetime) -> Iterator[str]:
     """`orbit.status/1`."""
-    yield from _problems(document["problems"], style)
-    yield from _fact("orbitd", [style.painted(style.state(document["state"])), *_identity(document)], style)
-    yield from _fact("children", _children(document["children"]), style)
-    yield from _fact("processes", [_process(process) for process in document["processes"]], style)
-    yield from _fact("config", [style.plain(document["config"] or "no file: defaults and environment")], style)
-    yield from _fact("reload", _reload(document["last_reload"], style, now), style)
+    yield from problems(document["problems"], style)
+    if document["problems"]:
+        yield ""
+    yield from fact("orbitd", [style.painted(style.state(document["state"])), *_identity(document)], style)
+    yield from fact("children", _children(document["children"]), style)
+    yield from fact("processes", [_process(process) for process in document["processes"]], style)
+    yield from fact("work", _work(document["last_beat_at"], now), style)
+    yield from fact("config", [style.plain(document["config"] or "no file: defaults and environment")], style)
+    yield from fact("reload", _reload(document["last_reload"], style, now), style)
     if document["age_seconds"] > _STALE_SECONDS:
         yield f"this was so {format_duration(document['age_seconds'])} ago"
 
@@ -42,87 +44,71 @@ def slots(document: Document, style: Style, now: datetime) -> Iterator[str]:
         Column("PID", lambda slot: str(slot["pid"] or ""), right=True),
         Column("GEN", lambda slot: str(slot["generation"] or ""), step=5, right=True),
         Column("PIPELINE", lambda slot: slot["pipeline"] or "", step=1, elastic=True),
-        Column("RUN", lambda slot: short_id(slot["run"]), step=2, right=True),
-        Column("MEMORY", lambda slot: format_size(slot["rss_bytes"]) if slot["rss_bytes"] else "", step=3, right=True),
+        Column("RUN", lambda slot: (slot["run"] if style.wide else short_id(slot["run"])) or "", step=2, right=True),
+        Column("MEMORY", lambda slot: _size(slot["rss_bytes"]), step=3, right=True),
+        Column("OWN", lambda slot: _size(slot["own_bytes"]), right=True, wide_only=True),
         Column("RUNS", lambda slot: str(slot["runs"] or ""), step=4, right=True),
         Column("FAILED", lambda slot: Cell(str(slot["failed"] or ""), "red"), step=4, right=True),
         Column("RESTARTS", lambda slot: str(slot["restarts"] or ""), step=3, right=True),
         Column("LAST EXIT", lambda slot: slot["last_exit"] or "", step=1, elastic=True),
     )
-    yield from table(columns, sorted(document["slots"], key=lambda slot: _rank(slot["state"], _SLOT_ORDER)), style)
-
-
-def runs(document: Document, style: Style, now: datetime) -> Iterator[str]:
-    """`orbit.runs/1`."""
-    items = sorted(document["items"], key=lambda run: _rank(run["state"], _RUN_ORDER))
-    if not items:
-        yield "no such runs"
+    if not document["slots"]:
+        yield "no slots: this daemon has no children"
         return
-    columns = (
-        Column("RUN", lambda run: short_id(run["id"]), right=True),
-        Column("STATE", lambda run: style.state(run["state"])),
-        Column("PIPELINE", lambda run: run["pipeline"], elastic=True),
-        Column("TRY", lambda run: str(run["attempt"] or ""), step=3, right=True),
-        Column("AGE", lambda run: ago(run["created_at"], now), right=True),
-        Column("TOOK", lambda run: between(run["started_at"], run["finished_at"]), step=2, right=True),
-        Column("QUEUE", lambda run: run["queue"] or "", step=5),
-        Column("TENANT", lambda run: run["tenant"] or "", step=4),
-        Column("HOST", _place, step=4),
-        Column("ERROR", lambda run: _first_line(run["error"]), step=1, elastic=True),
+    yield from table(columns, sorted(document["slots"], key=lambda slot: rank(slot["state"], _SLOT_ORDER)), style)
+
+
+def health(document: Document, style: Style, now: datetime) -> Iterator[str]:
+    """`orbit.health/1`."""
+    yield from problems(document["reasons"], style)
+    if document["reasons"]:
+        yield ""
+    yield from fact(
+        "health", [style.paint(document["status"], _HEALTH_COLOURS.get(document["status"], "")), *_activity(document, now)], style
     )
-    yield from table(columns, items, style)
-    if document["next"]:
-        yield f"older ones: orbitctl runs --before {document['next']}"
 
 
-def run(document: Document, style: Style, now: datetime) -> Iterator[str]:
-    """`orbit.run_detail/1`."""
-    yield from style.joined([style.painted(style.state(document["state"])), style.plain(document["pipeline"]), f"run {document['id']}"], 0)
-    attempts = document["attempts"]
-    yield from _error(document["error"], style)
-    yield from _fact("times", _times(document, now), style)
-    yield from _fact("where", _wherein(document, style), style)
-    yield from _fact("short id", [short_id(document["id"])], style)
-    yield from _fact("progress", _progress(document.get("progress"), style), style)
-    yield from _fact("arguments", [_json(document["args"], style)], style)
-    if document["result"] is not None:
-        yield from _fact("result", [_json(document["result"], style)], style)
-    yield from _section("steps", _steps(document["steps"], style))
-    yield from _section("attempts", _attempts(attempts, style))
-    yield from _evidence(attempts, style)
+def metrics(document: Document, style: Style) -> Iterator[str]:
+    """`orbit.metrics/1`."""
+    yield from fact("up", [document["uptime"], f"since {document['workerStartTime']}"], style)
+    yield from fact("attempts", _ended(document, style), style)
+    if document["totalRuns"]:
+        yield from fact("rate", [f"{document['runsPerHour']:g} an hour", f"{document['successRate']:g}% succeeded"], style)
+        yield from fact("took", [f"{_milliseconds(document[f'{which}ExecutionTime'])} {words}" for which, words in _TOOK.items()], style)
+        yield from fact("last ended", [document["lastRunTime"] or "never"], style)
 
 
-def _problems(problems: Sequence[Document], style: Style) -> Iterator[str]:
-    for problem in problems:
+_TOOK = {"avg": "on average", "min": "at least", "max": "at most"}
+
+
+def events(document: Document, style: Style) -> Iterator[str]:
+    """`orbit.events/1`."""
+    for item in document["items"]:
+        yield event(item, style)
+
+
+def event(item: Document, style: Style) -> str:
+    """One item of `orbit.events/1`: when, how grave, what, and its fields."""
+    level = style.paint(f"{item['level']:<8}", _LEVEL_COLOURS.get(item["level"], ""))
+    facts = [f"{name}={_quoted(style.plain(str(value)))}" for name, value in item.items() if name not in _EVENT_HEAD and value is not None]
+    return " ".join((item["ts"], level, style.paint(style.plain(item["event"]), "bold"), *facts))
+
+
+def version(document: Document) -> Iterator[str]:
+    """`orbit.version/1`."""
+    yield f"orbitctl {document['client']}"
+    yield f"orbitd   {document['daemon'] or 'is not running'}"
+
+
+def problems(found: Sequence[Document], style: Style) -> Iterator[str]:
+    """What is wrong, each with what to type."""
+    for problem in found:
         sign, arrow = ("✗", "→") if style.unicode else ("x", "->")
         first, *further = problem["message"].splitlines() or [problem["code"]]
         yield f"{style.paint(sign, 'red')} {style.plain(first)}"
         yield from (f"  {style.plain(line)}" for line in further)
         if problem["command"]:
             yield f"  {arrow} {style.paint(style.plain(problem['command']), 'bold')}"
-    if problems:
-        yield ""
-
-
-def _fact(name: str, facts: Sequence[str], style: Style) -> Iterator[str]:
-    if facts:
-        first, *further = style.joined(facts, _INDENT)
-        yield f"{name:<{_INDENT}}{first}"
-        yield from further
-
-
-def _error(text: str | None, style: Style) -> Iterator[str]:
-    names = ["error"]
-    for line in (text or "").splitlines():
-        yield f"{names.pop() if names else '':<{_INDENT}}{style.paint(style.plain(line), 'red')}"
-
-
-def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
-    lines = list(lines)
-    if lines:
-        yield ""
-        yield title
-        yield from (f"  {line}".rstrip() for line in lines)
 
 
 def _identity(document: Document) -> list[str]:
@@ -138,6 +124,10 @@ def _process(process: Document) -> str:
     return f"{process['role']} {process['pid']}{'' if process['state'] in {'running', 'ready'} else ' ' + str(process['state'])}"
 
 
+def _work(last_beat_at: str | None, now: datetime) -> list[str]:
+    return [f"last asked for {ago(last_beat_at, now)} ago"] if last_beat_at else []
+
+
 def _reload(reload: Document | None, style: Style, now: datetime) -> list[str]:
     if not reload:
         return []
@@ -146,79 +136,33 @@ def _reload(reload: Document | None, style: Style, now: datetime) -> list[str]:
         return [f"to generation {reload['generation']} is under way", f"begun {when}"]
     if reload["ok"]:
         return [f"generation {reload['generation']}", when]
-    return [style.paint("refused", "red"), when, style.plain(_first_line(reload["error"]) or "no reason is known")]
+    return [style.paint("refused", "red"), when, style.plain(first_line(reload["error"]) or "no reason is known")]
 
 
-def _place(run: Document) -> str:
-    if not run["host"]:
-        return ""
-    return run["host"] if run["slot"] is None else f"{run['host']}/{run['slot']}"
+def _activity(document: Document, now: datetime) -> list[str]:
+    last = document["last_activity"]
+    stuck = document["stuck_runs"]
+    return [f"last activity {ago(last, now)} ago" if last else "no attempt has ended yet", *([f"{stuck} stuck runs"] if stuck else [])]
 
 
-def _times(document: Document, now: datetime) -> list[str]:
-    facts = [f"made {ago(document['created_at'], now)} ago"]
-    if document["due_at"] and document["state"] == RunState.SCHEDULED:
-        facts.append(f"due in {until(document['due_at'], now)}")
-    if document["started_at"]:
-        facts.append(f"started {ago(document['started_at'], now)} ago")
-    if document["finished_at"]:
-        facts.append(f"ended {ago(document['finished_at'], now)} ago")
-        if took := between(document["started_at"], document["finished_at"]):
-            facts.append(f"took {took}")
-    return facts
+def _ended(document: Document, style: Style) -> list[str]:
+    if not document["totalRuns"]:
+        return ["none has ended yet"]
+    failed = f"{document['failed']} failed"
+    return [
+        f"{document['totalRuns']} ended",
+        f"{document['succeeded']} succeeded",
+        style.paint(failed, "red") if document["failed"] else failed,
+    ]
 
 
-def _wherein(document: Document, style: Style) -> list[str]:
-    facts = {"queue": document["queue"], "tenant": document["tenant"], "attempt": document["attempt"], "host": _place(document)}
-    return [f"{name} {style.plain(str(value))}" for name, value in facts.items() if value]
+def _quoted(text: str) -> str:
+    return f'"{text}"' if " " in text else text
 
 
-def _progress(progress: Document | None, style: Style) -> list[str]:
-    if not progress:
-        return []
-    fraction, note = progress.get("fraction"), progress.get("note")
-    return [*([f"{fraction:.0%}"] if fraction is not None else []), *([style.plain(note)] if note else [])]
+def _milliseconds(milliseconds: float) -> str:
+    return format_duration(milliseconds / 1000)
 
 
-def _steps(steps: Sequence[Document], style: Style) -> Iterator[str]:
-    columns = (
-        Column("STEP", lambda step: step["key"], elastic=True),
-        Column("STATE", lambda step: style.state(step["state"])),
-        Column("TOOK", lambda step: "" if step["seconds"] is None else format_duration(step["seconds"]), right=True),
-    )
-    if steps:
-        yield from table(columns, steps, style)
-
-
-def _attempts(attempts: Sequence[Document], style: Style) -> Iterator[str]:
-    columns = (
-        Column("TRY", lambda attempt: str(attempt["attempt"]), right=True),
-        Column("OUTCOME", lambda attempt: style.state(attempt["outcome"])),
-        Column("CAUSE", lambda attempt: attempt["cause"] or "", step=1),
-        Column("HOST", _place, step=2),
-        Column("ERROR", lambda attempt: _first_line(attempt["error"]), step=1, elastic=True),
-    )
-    if attempts:
-        yield from table(columns, attempts, style)
-
-
-def _evidence(attempts: Sequence[Document], style: Style) -> Iterator[str]:
-    """The traceback and the stack of the last attempt that has one."""
-    for attempt in reversed(attempts):
-        found = [(name, attempt[name]) for name in ("traceback", "stack") if attempt[name]]
-        for name, text in found:
-            yield from _section(f"{name} of attempt {attempt['attempt']}", map(style.plain, text.splitlines()))
-        if found:
-            return
-
-
-def _json(value: object, style: Style) -> str:
-    return style.plain(json.dumps(value, ensure_ascii=False))
-
-
-def _first_line(text: str | None) -> str:
-    return next(iter((text or "").splitlines()), "")
-
-
-def _rank(state: str, order: Sequence[str]) -> int:
-    return order.index(state) if state in order else -1
+def _size(size_bytes: int | None) -> str:
+    return format_size(size_bytes) if size_bytes else ""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 from orbitd.pipelines.exceptions import Fenced, RunCancelled
 from orbitd.pipelines.failure import clean
 from orbitd.pipelines.jsontext import decode, encode
-from orbitd.pipelines.runlog import RunLog
+from orbitd.pipelines.runlog import RunLog, inside_step
 from orbitd.system import clock
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Context(_AnyContext):
             if stored is not None:
                 return decode(stored)  # type: ignore[no-any-return]
             begun = clock.now()
-            with self._authors_code():
+            with inside_step(key), self._authors_code():
                 output = function(*args, **kwargs)
             return self._end_step(key, output, begun)  # type: ignore[no-any-return]
 
@@ -227,8 +227,10 @@ class AsyncContext(_AnyContext):
         if stored is not None:
             return decode(stored)
         begun = clock.now()
-        output = function(*args, **kwargs)
-        return self._end_step(key, await output if isawaitable(output) else output, begun)
+        with inside_step(key):
+            output = function(*args, **kwargs)
+            output = await output if isawaitable(output) else output
+        return self._end_step(key, output, begun)
 
     def _authors_code(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -2,7 +2,7 @@
 
 An exception is the author's object: its `__str__` may raise, loop or give a gigabyte, its chain may be endless, its text
 may hold what Postgres refuses. Everything asked of it is therefore guarded, cut and cleaned. The guards let only
-RunStopped through: it is what ends a text that loops.
+RunStopped through: it is what ends a text that loops. Passwords in it are masked.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from types import CodeType, TracebackType
 from typing import ParamSpec, TypeVar
 
 from orbitd.pipelines.exceptions import RunStopped
+from orbitd.system.log.redact import masked
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,7 +39,7 @@ def headline(error: BaseException) -> str:
     """Type and message in at most LONGEST_ERROR_BYTES: "ValueError: no such tenant"."""
     kind = _guarded("an exception whose type has no name", _type_name, type(error))
     message = _guarded("<its text cannot be had>", _message, error)
-    return clean(f"{kind}: {message}" if message else kind, LONGEST_ERROR_BYTES)
+    return masked(clean(f"{kind}: {message}" if message else kind, LONGEST_ERROR_BYTES))
 
 
 def traceback_text(error: BaseException, begin: CodeType | None = None) -> str:
@@ -47,7 +48,7 @@ def traceback_text(error: BaseException, begin: CodeType | None = None) -> str:
     It shows no frame of ours or of Python's import, and of the error itself none above the function whose code is `begin`.
     """
     blocks = deque(_blocks(error, begin, 0), maxlen=_MOST_BLOCKS)
-    return clean("\n\n".join(blocks), LONGEST_TRACEBACK_BYTES)
+    return masked(clean("\n\n".join(blocks), LONGEST_TRACEBACK_BYTES))
 
 
 def clean(text: str, longest_bytes: int) -> str:

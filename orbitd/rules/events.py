@@ -181,6 +181,13 @@ class Forgiven:
     """The operator reloads: every backoff and held slot starts afresh."""
 
 
+@dataclass(frozen=True, slots=True)
+class RestartAsked:
+    """The operator wants other children in these slots, and does not mind how often the last ones died."""
+
+    slots: frozenset[int]
+
+
 Event = (
     MoldSpawned
     | MoldReady
@@ -203,4 +210,5 @@ Event = (
     | SpawnFailed
     | Scaled
     | Forgiven
+    | RestartAsked
 )

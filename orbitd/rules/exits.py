@@ -45,7 +45,9 @@ def judge(status: ExitStatus, reason: Reason | None) -> Verdict:
     match reason:
         case Reason.RUN_TIMEOUT:
             return Verdict("timeout", Charge.ERROR)
-        case Reason.STOPPING | Reason.DRAIN_TIMEOUT | Reason.SURPLUS | Reason.OUTDATED if status.signal == signal.SIGKILL:
+        case Reason.STOPPING | Reason.DRAIN_TIMEOUT | Reason.SURPLUS | Reason.OUTDATED | Reason.RESTART_ASKED if (
+            status.signal == signal.SIGKILL
+        ):
             return Verdict("interrupted", Charge.NONE)
         case _:
             return Verdict(str(status), Charge.CRASH)

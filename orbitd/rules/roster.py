@@ -15,6 +15,7 @@ from orbitd.rules.limits import Limits
 from orbitd.rules.states import Activity, Phase, Reason, SlotState
 
 HEAVY_SAMPLES = 2
+_WISHES = frozenset({Reason.STOPPING, Reason.SURPLUS, Reason.OUTDATED, Reason.DRAIN_TIMEOUT, Reason.RESTART_ASKED, Reason.KILL_ASKED})
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Child:
     own_bytes: int | None = None
     own_seen_at: float = 0.0
     heavy_samples: int = 0
+    is_unwanted: bool = False
 
     @property
     def is_serving(self) -> bool:
@@ -130,6 +132,10 @@ class Roster:
         """Whether newer code than this child's is ready."""
         return child.generation < self.generation
 
+    def is_occupied(self, slot: Slot, now: float) -> bool:
+        """Whether the slot has a child, or waits for one that has died."""
+        return slot.child is not None or slot.history.is_waiting(now)
+
     def slot_state(self, slot: Slot, now: float) -> SlotState:
         """The one word for a slot that people read."""
         child = slot.child
@@ -179,6 +185,8 @@ class Roster:
                 self.mold_history = History()
                 for slot_record in self.slots:
                     slot_record.history = History()
+            case events.RestartAsked(slots):
+                self._restart(slots)
             case _:
                 if child := self.slots[event.slot].child:
                     self._note_child(child, event)
@@ -203,6 +211,13 @@ class Roster:
                 child.phase, child.reason, child.until = Phase.INTERRUPTED, reason, until
             case events.KillSent(_, reason):
                 child.phase, child.reason, child.until = Phase.DYING, reason, None
+
+    def _restart(self, slots: frozenset[int]) -> None:
+        for slot in slots:
+            record = self.slots[slot]
+            record.history = History()
+            if record.child:
+                record.child.is_unwanted = True
 
     def _forget_unwanted(self, count: int, now: float) -> None:
         """Slots that wait in backoff, but which a smaller fleet does not need, keep no place: the highest first."""
@@ -237,4 +252,4 @@ class Roster:
 
 def _is_planned(child: Child) -> bool:
     """Whether its end was our wish and no sign of trouble. Memory is trouble: else a leak becomes a fork storm."""
-    return child.reason in (Reason.STOPPING, Reason.SURPLUS, Reason.OUTDATED, Reason.DRAIN_TIMEOUT)
+    return child.reason in _WISHES

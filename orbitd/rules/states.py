@@ -93,6 +93,8 @@ class Reason(StrEnum):
     BOOT_TIMEOUT = "boot_timeout"
     RUN_TIMEOUT = "run_timeout"
     DRAIN_TIMEOUT = "drain_timeout"
+    RESTART_ASKED = "restart_asked"
+    KILL_ASKED = "kill_asked"
 
 
 class Charge(StrEnum):

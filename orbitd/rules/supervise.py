@@ -3,9 +3,9 @@
 `decide` is lazy, and the arbiter notes each action in the roster as it performs it. So a later rule sees what an earlier
 one did, and only in that way. Each rule is a reconciler: it compares what is with what should be, and holds no memory.
 
-Replacing is one mechanism. Children that must leave (outdated ones, and one that is over its memory limit) raise the number
-of children wanted by a small surge; once more are able than asked for, the surplus is drained, leaving and idle ones first.
-So the number able to claim never falls below the target for our sake.
+Replacing is one mechanism. Children that must leave (outdated ones, those whom the operator wants replaced, and one that is
+over its memory limit) raise the number of children wanted by a small surge; once more are able than asked for, the surplus
+is drained, leaving and idle ones first. So the number able to claim never falls below the target for our sake.
 """
 
 from __future__ import annotations
@@ -140,17 +140,17 @@ def surge(roster: Roster, limits: Limits) -> int:
 
 
 def leaving(roster: Roster) -> list[Child]:
-    """Who must be replaced: every outdated child, and one child over its memory limit, the heaviest.
+    """Who must be replaced: every outdated or unwanted child, and one child over its memory limit, the heaviest.
 
     One, for the whole fleet: limits must never restart everything together.
     """
     serving = roster.serving()
-    heavy = [child for child in serving if child.is_heavy and not roster.is_outdated(child)]
+    unwanted = [child for child in serving if child.is_unwanted or roster.is_outdated(child)]
+    heavy = [child for child in serving if child.is_heavy and child not in unwanted]
     one_is_leaving = any(child.phase is Phase.DRAINING and child.reason is Reason.OVER_MEMORY for child in roster.children())
-    outdated = [child for child in serving if roster.is_outdated(child)]
     if not heavy or one_is_leaving:
-        return outdated
-    return [*outdated, max(heavy, key=lambda child: child.rss_bytes)]
+        return unwanted
+    return [*unwanted, max(heavy, key=lambda child: child.rss_bytes)]
 
 
 def drain_the_surplus(roster: Roster, desired: Desired) -> Iterator[Action]:
@@ -174,6 +174,8 @@ def drain_the_surplus(roster: Roster, desired: Desired) -> Iterator[Action]:
 def _reason(roster: Roster, child: Child) -> Reason:
     if roster.is_outdated(child):
         return Reason.OUTDATED
+    if child.is_unwanted:
+        return Reason.RESTART_ASKED
     return Reason.OVER_MEMORY if child.is_heavy else Reason.SURPLUS
 
 

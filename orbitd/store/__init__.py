@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from orbitd.store.acts import cancel, rerun, resume, retry
 from orbitd.store.claims import claim, finish, finish_and_claim, new_token
 from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
+from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resolve, dlq_show
 from orbitd.store.faults import Fenced, LeaseLost, SchemaMismatch, is_outage
+from orbitd.store.filters import TERMS as FILTER_TERMS, Filter, parse as parse_filter
 from orbitd.store.hosts import (
     Mode,
     beat,
@@ -18,16 +21,34 @@ from orbitd.store.hosts import (
     rescue,
     start_child,
 )
+from orbitd.store.lists import ACTIONABLE, MOST_COUNTED, Act, Page, list_pipelines, list_runs, pinned, pins_of
 from orbitd.store.migrate import check_schema, make_partitions, migrate
 from orbitd.store.outcomes import Failure, Outcome, Report, clean_text
-from orbitd.store.rows import CATCH_ALL_LANE, Beat, Claimed, Enqueued, Fence, FinishedAndClaimed, Lane, PipelineSpec, Place
-from orbitd.store.runs import cancel, describe, enqueue, enqueue_many, list_runs, place, resolve, resume, short_id, text_arguments
+from orbitd.store.recovery import Recovered, TakenBack, check_interrupted, recover
+from orbitd.store.rows import (
+    CATCH_ALL_LANE,
+    Beat,
+    Claimed,
+    Enqueued,
+    Fence,
+    FinishedAndClaimed,
+    Lane,
+    LogLine,
+    Pinned,
+    PipelineSpec,
+    Place,
+)
+from orbitd.store.runs import describe, enqueue, enqueue_many, place, read_logs, resolve, short_id, text_arguments
 from orbitd.store.steps import append_logs, hold_run, load_steps, record_progress, record_step
 
 __all__ = [
+    "ACTIONABLE",
     "CANCEL_CHANNEL",
     "CATCH_ALL_LANE",
+    "FILTER_TERMS",
+    "MOST_COUNTED",
     "WORK_CHANNEL",
+    "Act",
     "Beat",
     "Claimed",
     "Connection",
@@ -35,23 +56,35 @@ __all__ = [
     "Failure",
     "Fence",
     "Fenced",
+    "Filter",
     "FinishedAndClaimed",
     "Lane",
     "LeaseLost",
+    "LogLine",
     "Mode",
     "Outcome",
+    "Page",
+    "Pinned",
     "PipelineSpec",
     "Place",
+    "Recovered",
     "Report",
     "SchemaMismatch",
+    "TakenBack",
     "append_logs",
     "beat",
     "cancel",
+    "check_interrupted",
     "check_schema",
     "claim",
     "clean_text",
     "connect",
     "describe",
+    "dlq_delete",
+    "dlq_list",
+    "dlq_pinned",
+    "dlq_resolve",
+    "dlq_show",
     "end_host",
     "end_missing_children",
     "enqueue",
@@ -62,20 +95,28 @@ __all__ = [
     "interrupt",
     "is_outage",
     "lanes_of",
+    "list_pipelines",
     "list_runs",
     "load_steps",
     "make_partitions",
     "migrate",
     "new_token",
+    "parse_filter",
+    "pinned",
+    "pins_of",
     "place",
+    "read_logs",
     "reconcile",
     "record_progress",
     "record_step",
+    "recover",
     "register",
     "register_pipelines",
+    "rerun",
     "rescue",
     "resolve",
     "resume",
+    "retry",
     "short_id",
     "start_child",
     "text_arguments",

@@ -3,7 +3,7 @@
 - an outage: the database cannot answer now; wait, connect, repeat (`is_outage`)
 - LeaseLost: we were ended; nothing may be claimed under this id
 - Fenced: the run is no longer ours; stop quietly
-- a refusal: a producer asked for what cannot be (`refusals_as_usage_errors`)
+- a refusal: a producer or an operator asked for what cannot be (`told_to_people`)
 - DataError: the database cannot store a value; a fault of that run alone
 """
 
@@ -14,11 +14,12 @@ from contextlib import contextmanager
 
 import psycopg
 
-from orbitd.errors import ExitCode, OrbitError, UsageError
+from orbitd.errors import Conflict, ExitCode, OrbitError, UsageError
 
 _LEASE_LOST = "OR001"
 _FENCED = "OR002"
 _REFUSED = "OR003"
+_CHANGED = "OR004"
 
 # Not under OperationalError, but an outage all the same: a server that became a standby, a session that was timed out.
 _OUTAGE_STATES = frozenset({"25006", "25P03", "57P05"})
@@ -68,15 +69,17 @@ def own_errors() -> Iterator[None]:
 
 
 @contextmanager
-def refusals_as_usage_errors() -> Iterator[None]:
-    """Turn what a producer cannot ask for into UsageError: refused by orbit.enqueue, or not storable at all."""
+def told_to_people() -> Iterator[None]:
+    """Turn what cannot be asked for into UsageError (refused, or not storable), and what cannot be done to a run now into Conflict."""
     try:
         with own_errors():
             yield
     except psycopg.Error as error:
-        message = error.diag.message_primary or str(error)
+        message, hint = error.diag.message_primary or str(error), error.diag.message_hint or None
         if error.sqlstate == _REFUSED:
-            raise UsageError(message, error.diag.message_hint or None) from error
+            raise UsageError(message, hint) from error
+        if error.sqlstate == _CHANGED or isinstance(error, psycopg.errors.SerializationFailure):
+            raise Conflict(message, hint) from error
         if isinstance(error, psycopg.DataError):
             raise UsageError(f"the request cannot be stored: {message}") from error
         raise

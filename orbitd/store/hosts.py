@@ -137,14 +137,19 @@ def end_missing_children(conn: psycopg.Connection[Any], host_id: int, living: Se
 
 
 def reconcile(conn: psycopg.Connection[Any], mode: Mode) -> int:
-    """Take back the running runs of children that have been ended, batch by batch; how many."""
-    parameters = {"hold": mode == "hold", "limit": _RECONCILE_BATCH}
-    total = 0
+    """Take back the running runs of children that have been ended; how many."""
+    return len(take_back_ended(conn, mode))
+
+
+def take_back_ended(conn: psycopg.Connection[Any], mode: Mode, older_than_seconds: float = 0) -> list[tuple[int, RunState]]:
+    """The same, batch by batch, for those whose child ended or whose host fell silent so long ago; (run id, state now)."""
+    parameters = {"hold": mode == "hold", "older_than": older_than_seconds, "limit": _RECONCILE_BATCH}
+    taken: list[tuple[int, RunState]] = []
     while True:
-        taken: int = conn.execute(_SQL["reconcile"], parameters).fetchall()[0][0]
-        total += taken
-        if taken < _RECONCILE_BATCH:
-            return total
+        batch = [(run_id, RunState(state)) for run_id, state in conn.execute(_SQL["reconcile"], parameters).fetchall()]
+        taken += batch
+        if len(batch) < _RECONCILE_BATCH:
+            return taken
 
 
 def _claims(held: Sequence[Fence], asked: Asked | None) -> dict[str, Any]:

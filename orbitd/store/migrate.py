@@ -50,7 +50,7 @@ def check_schema(conn: psycopg.Connection[Any]) -> None:
 
     The next one, because a fleet is upgraded host by host.
     """
-    version = _version(conn)
+    version = schema_version(conn)
     if version < _VERSION:
         what = f"has schema version {version}" if version else "has no orbit schema"
         raise SchemaMismatch(f"the database {what}, this orbitd needs {_VERSION}", "run `orbitd migrate`")
@@ -58,11 +58,24 @@ def check_schema(conn: psycopg.Connection[Any]) -> None:
         raise SchemaMismatch(f"the database has schema version {version}, this orbitd knows {_VERSION}", "install a newer orbitd")
 
 
+def schema_version(conn: psycopg.Connection[Any]) -> int:
+    """The number of the last migration that was applied; 0 when there is no schema."""
+    if conn.execute("SELECT to_regclass('orbit.meta')").fetchall()[0][0] is None:
+        return 0
+    return int(conn.execute("SELECT value::int FROM orbit.meta WHERE name = 'schema_version'").fetchall()[0][0])
+
+
+def missing(conn: psycopg.Connection[Any]) -> list[str]:
+    """The names of the migrations that `migrate` would apply."""
+    version = schema_version(conn)
+    return [path.stem for number, path in _MIGRATIONS.items() if number > version]
+
+
 def _migrate(conn: psycopg.Connection[Any]) -> list[str]:
     applied = [path.stem for number, path in _MIGRATIONS.items() if _apply(conn, number, path)]
     with conn.transaction():
         _lock(conn)
-        if (version := _version(conn)) > _VERSION:
+        if (version := schema_version(conn)) > _VERSION:
             raise SchemaMismatch(f"the database has schema version {version}, this orbitd knows {_VERSION}", "install a newer orbitd")
         for path in _FUNCTIONS:
             conn.execute(path.read_bytes())
@@ -75,7 +88,7 @@ def _apply(conn: psycopg.Connection[Any], number: int, path: Path) -> bool:
     """Apply one migration, unless it has been."""
     with conn.transaction():
         _lock(conn)
-        if _version(conn) >= number:
+        if schema_version(conn) >= number:
             return False
         if number == 1:
             conn.execute("CREATE SCHEMA IF NOT EXISTS orbit")
@@ -88,10 +101,3 @@ def _apply(conn: psycopg.Connection[Any], number: int, path: Path) -> bool:
 
 def _lock(conn: psycopg.Connection[Any]) -> None:
     conn.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-
-
-def _version(conn: psycopg.Connection[Any]) -> int:
-    """The number of the last migration; 0 when there is no schema."""
-    if conn.execute("SELECT to_regclass('orbit.meta')").fetchall()[0][0] is None:
-        return 0
-    return int(conn.execute("SELECT value::int FROM orbit.meta WHERE name = 'schema_version'").fetchall()[0][0])

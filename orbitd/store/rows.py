@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from orbitd.rules.states import RunState
 
@@ -67,6 +68,28 @@ class Place:
     lane: int | None
     seq: int | None
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A run as it was when a person chose it: an act on it is refused once its state or attempt is another."""
+
+    run_id: int
+    pipeline: str
+    state: RunState
+    attempt: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of a run's log; attempt 0: before the first."""
+
+    line: int
+    at: datetime
+    attempt: int
+    level: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

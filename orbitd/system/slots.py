@@ -1,6 +1,7 @@
 """The memory that the arbiter shares with its children: one memfd, one record a slot, one writer a field.
 
-    header        4096 bytes   host and lease (the janitor writes), pause (the arbiter writes)
+    header        4096 bytes   host and lease (the janitor writes), pause, log level, and whether somebody waits for idle
+                               children (the arbiter writes)
     records       max_slots × 256 bytes
     claims pages  max_slots × 4096 bytes
 
@@ -15,8 +16,10 @@ import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orbitd.rules.states import Activity
+from orbitd.system.permits import Permits
 
 MAX_SLOTS = 64
 MAX_LANES = 128
@@ -68,6 +71,8 @@ class Header(_Words):
     janitor_tick_at = _Seconds(3)
     lanes_version = _Word(4)
     is_paused = _Word(5)
+    log_level = _Word(6)
+    is_awaited = _Word(7)
 
 
 class Record(_Words):
@@ -80,6 +85,22 @@ class Record(_Words):
     runs = _Word(4)
     failed = _Word(5)
     child_id = _Word(6)
+    succeeded = _Word(7)
+    seconds_total = _Seconds(8)
+    seconds_least = _Seconds(9)
+    seconds_most = _Seconds(10)
+    ended_at = _Seconds(11)
+
+    def count(self, at: float, seconds: float, *, has_failed: bool) -> None:
+        """Count an attempt that has succeeded or failed."""
+        self.seconds_total += seconds
+        self.seconds_least = min(self.seconds_least or seconds, seconds)
+        self.seconds_most = max(self.seconds_most, seconds)
+        self.ended_at = at
+        if has_failed:
+            self.failed += 1
+        else:
+            self.succeeded += 1
 
     @property
     def pipeline(self) -> str:
@@ -160,6 +181,11 @@ class ClaimsPage(_Words):
         lanes = self.words[2 : 2 + max(0, min(self.words[1], MAX_LANES))]
         return Will(tuple(self._read(index) for index in range(count)), self.words[0], tuple(lanes) if self.words[0] else ())
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the child holds nothing and may not be given anything just now."""
+        return not self.words[0] and not self.words[_HELD_AT - 1]
+
     def clear(self) -> None:
         """Forget the child that was here."""
         self.words[0] = self.words[1] = self.words[_HELD_AT - 1] = 0
@@ -176,10 +202,10 @@ class ClaimsPage(_Words):
 
 
 class SharedSlots:
-    """The shared memory and the descriptors beside it, as one process sees them."""
+    """The shared memory and the descriptors beside it, as one process sees them. `permits` is there if runs are counted."""
 
-    def __init__(self, fd: int, bells: Sequence[int], stacks: Sequence[int]) -> None:
-        self.fd, self.bells, self.stacks = fd, list(bells), list(stacks)
+    def __init__(self, fd: int, bells: Sequence[int], stacks: Sequence[int], permits: int | None) -> None:
+        self.fd, self.bells, self.stacks, self.permits = fd, list(bells), list(stacks), permits
         for each in self.fds:
             os.set_inheritable(each, False)  # we pass them on by name; no program that user code starts gets them
         self._map = memoryview(mmap.mmap(fd, _size(MAX_SLOTS)))
@@ -189,18 +215,23 @@ class SharedSlots:
         self.claims = [ClaimsPage(self._part(pages_at, _PAGE_BYTES, index)) for index in range(MAX_SLOTS)]
 
     @classmethod
-    def create(cls) -> SharedSlots:
-        """New and empty; the arbiter's."""
+    def create(cls, most_runs: int | None = None) -> SharedSlots:
+        """New and empty; the arbiter's. `most_runs`: so many runs are begun in all, and no more."""
         fd = os.memfd_create("orbitd-slots")
         os.ftruncate(fd, _size(MAX_SLOTS))
         bells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(MAX_SLOTS)]
         stacks = [os.memfd_create(f"orbitd-stack-{index}") for index in range(MAX_SLOTS)]
-        return cls(fd, bells, stacks)
+        return cls(fd, bells, stacks, None if most_runs is None else Permits.create(most_runs))
 
     @property
     def fds(self) -> list[int]:
         """All descriptors, to be kept over an exec."""
-        return [self.fd, *self.bells, *self.stacks]
+        return [self.fd, *self.bells, *self.stacks, *([] if self.permits is None else [self.permits])]
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """How another process of ours finds them: its arguments of the constructor."""
+        return {"fd": self.fd, "bells": self.bells, "stacks": self.stacks, "permits": self.permits}
 
     def ring(self, slot: int) -> None:
         """Wake the slot's child if it is idle. A bell that rings already stays as it is."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings as run_with, strategies as st
 
 from orbitd.config import OPTIONS, SECTIONS, Settings, load, load_keys, require_database
-from orbitd.config.options import Duration, Size
+from orbitd.config.kinds import Duration, Size
 from orbitd.errors import ConfigError, ExitCode
 
 
@@ -71,10 +72,10 @@ def test_lists_on_the_command_line_are_separated_by_commas_or_written_as_toml() 
 def test_all_faults_are_told_at_once_in_the_order_of_their_places(file: Path) -> None:
     file.write_text('[children]\ncuont = 3\ncount = "x"\n\n[chidlren]\n[app]\npipelines = [\n  "os:system",\n]\n')
     assert faults(file, "poll.interval=5", "rubbish", ORBITD_RUNS__TIMOUT="5s") == [
-        f"{file}:2: children.cuont: unknown option, did you mean children.count?",
-        f'{file}:3: children.count: is "x": write "auto", or a whole number, 0 to 48',
-        f"{file}:5: chidlren: unknown section, did you mean children?",
-        f'{file}:7: app.pipelines: "os:system" is neither a module name such as "app.pipelines" nor a directory such as "./pipelines"',
+        f"{file}:2:1: children.cuont: unknown option, did you mean children.count?",
+        f'{file}:3:1: children.count: is "x": write "auto", or a whole number, 0 to 48',
+        f"{file}:5:2: chidlren: unknown section, did you mean children?",
+        f'{file}:7:1: app.pipelines: "os:system" is neither a module name such as "app.pipelines" nor a directory such as "./pipelines"',
         "environment: ORBITD_RUNS__TIMOUT: runs.timout: unknown option, did you mean runs.timeout?",
         '--set: "rubbish" is not of the form section.key=value',
         '--set: poll.interval: "5" is not a duration: write a number and a unit, such as "500ms", "30s", "10m", "1h30m"',
@@ -92,51 +93,51 @@ def test_thousands_of_faults_are_cut(file: Path) -> None:
     ("content", "fault"),
     [
         (b"\xff\xfea\x00", "is UTF-16 text: save it as UTF-8"),
-        (b'[app]\npath = ["\xe9"]', ":2: byte 0xe9 is not UTF-8 text"),
-        (b"[children]\ncount = 1\0", ":2: not TOML: "),
-        (b"[children]\rcount = 1", ":1: not TOML: "),
+        (b'[app]\npath = ["\xe9"]', ":2:10: byte 0xe9 is not UTF-8 text"),
+        (b"[children]\ncount = 1\0", ":2:10: not TOML: "),
+        (b"[children]\rcount = 1", ":1:11: not TOML: "),
         (b"a = " + b"[" * 10_000 + b"]" * 10_000, ": brackets are nested too deeply"),
         (b"a = " + b"{a=" * 10_000 + b"1" + b"}" * 10_000, ": brackets are nested too deeply"),
-        (b"x." * 100_000 + b"x = 1", ":1: a key with more than 64 parts"),
-        (b"#" * 2_000_000, "has more than 1048576 bytes"),
-        (b"[children]\ncount = 1\ncount = 2", ":3: not TOML: "),
-        (b"[children]\n[children]\n", ":2: not TOML: "),
-        (b"children.count = 1\n[children]\n", ":2: not TOML: "),
+        (b"x." * 100_000 + b"x = 1", ":1:1: a key with more than 64 parts"),
+        (b"#" * 2_000_000, "has more than 262144 bytes"),
+        (b"[children]\ncount = 1\ncount = 2", ":3:10: not TOML: "),
+        (b"[children]\n[children]\n", ":2:10: not TOML: "),
+        (b"children.count = 1\n[children]\n", ":2:10: not TOML: "),
         (b"[children]\ncount = " + b"9" * 5000, ": not TOML: a number or date that cannot be"),
         (b"[instance]\nname = 2021-02-31", ": not TOML: "),
-        (b'[instance]\nname = """', ":2: not TOML: unterminated string"),
-        (b"[children]\ncount = nan", ":2: children.count: is a number"),
-        (b"[children]\ncount = inf", ":2: children.count: is a number"),
-        (b"[children]\ncount = true", ":2: children.count: is true"),
-        (b"[children]\ncount = -1", ":2: children.count: is out of range"),
-        (b"[children]\ncount = 0x" + b"f" * 9000, ":2: children.count: is out of range"),
-        (b"[instance]\nname = 2020-01-01", ":2: instance.name: is a date or time"),
-        (b"[poll]\ninterval = 5", ':2: poll.interval: is a number: write a duration in quotes, such as "500ms"'),
-        (b'[poll]\ninterval = "1e9h"', ':2: poll.interval: "1e9h" is not a duration'),
-        ('[poll]\ninterval = "٣s"'.encode(), ':2: poll.interval: "٣s" is not a duration'),
-        (b'[children]\nmax_rss = "512mb "', ':2: children.max_rss: "512mb " is not a size'),
-        (b'[children]\nmax_rss = "1KiB"', ':2: children.max_rss: "1KiB" is out of range: size, 16MiB to 1024GiB, or 0'),
-        (b"[[children]]\ncount = 1", ":1: children: is a list: write a section, [children]"),
-        (b"children = 3", ":1: children: is a number: write a section, [children]"),
-        (b"[app]\npipelines = [[1]]", ":2: app.pipelines: holds a list where a text is due"),
-        (b'[app]\npipelines = [""]', ':2: app.pipelines: holds "" where a text is due'),
-        (b'[app]\npipelines = ["__main__:x"]', ':2: app.pipelines: "__main__:x" is neither'),
-        (b'[app]\npipelines = ["a.b:c.d"]', ':2: app.pipelines: "a.b:c.d" is neither'),
-        (b'[app]\npipelines = ["a..b"]', ':2: app.pipelines: "a..b" is neither'),
-        (b'[app]\npath = ["a\\u0000b"]', ":2: app.path: holds a control character"),
-        (b'[app]\nworking_directory = "~/app"', ':2: app.working_directory: "~/app": ~ is not expanded here, write the whole path'),
-        (b'[control]\nsocket = "orbitd.sock"', ':2: control.socket: "orbitd.sock" is not an absolute path, or "auto"'),
-        (b'[control]\nsocket = "@abstract"', ':2: control.socket: "@abstract" is not an absolute path'),
-        (b"[runs]\nbackoff = []", ":2: runs.backoff: is an empty list"),
-        (b'[logging]\nlevel = "inof"', ':2: logging.level: is "inof": write one of debug | info | warning | error'),
-        (b'[host]\nbeat = "10s"', ":2: host.beat: is 10s, more than a third of host.lease, 20s"),
-        (b'[restart]\nbackoff_longest = "10ms"', ": restart.backoff_first: is longer than restart.backoff_longest".removeprefix(": ")),
-        ('"chi\u202eldren" = 1'.encode(), ":1: chi\\u202eldren: unknown section"),
-        ("[\u0441hildren]\ncount = 1".encode(), ":1: not TOML: "),
-        ('["\u0441hildren"]\ncount = 1'.encode(), ":1: \u0441hildren: unknown section, did you mean children?"),
-        (b'["chil.dren"]\ncount = 1', ":1: chil.dren: unknown section, did you mean children?"),
-        (b'[children]\n"\\u001b[31m" = 1', ":2: children.\\x1b[31m: unknown option"),
-        (b'[children]\n"' + b"x" * 100_000 + b'" = 1', ":2: children.xxxx"),
+        (b'[instance]\nname = """', ":2:11: not TOML: unterminated string"),
+        (b"[children]\ncount = nan", ":2:1: children.count: is a number"),
+        (b"[children]\ncount = inf", ":2:1: children.count: is a number"),
+        (b"[children]\ncount = true", ":2:1: children.count: is true"),
+        (b"[children]\ncount = -1", ":2:1: children.count: is out of range"),
+        (b"[children]\ncount = 0x" + b"f" * 9000, ":2:1: children.count: is out of range"),
+        (b"[instance]\nname = 2020-01-01", ":2:1: instance.name: is a date or time"),
+        (b"[poll]\ninterval = 5", ':2:1: poll.interval: is a number: write a duration in quotes, such as "500ms"'),
+        (b'[poll]\ninterval = "1e9h"', ':2:1: poll.interval: "1e9h" is not a duration'),
+        ('[poll]\ninterval = "٣s"'.encode(), ':2:1: poll.interval: "٣s" is not a duration'),
+        (b'[children]\nmax_rss = "512mb "', ':2:1: children.max_rss: "512mb " is not a size'),
+        (b'[children]\nmax_rss = "1KiB"', ':2:1: children.max_rss: "1KiB" is out of range: size, 16MiB to 1024GiB, or 0'),
+        (b"[[children]]\ncount = 1", ":1:3: children: is a list: write a section, [children]"),
+        (b"children = 3", ":1:1: children: is a number: write a section, [children]"),
+        (b"[app]\npipelines = [[1]]", ":2:1: app.pipelines: holds a list where a text is due"),
+        (b'[app]\npipelines = [""]', ':2:1: app.pipelines: holds "" where a text is due'),
+        (b'[app]\npipelines = ["__main__:x"]', ':2:1: app.pipelines: "__main__:x" is neither'),
+        (b'[app]\npipelines = ["a.b:c.d"]', ':2:1: app.pipelines: "a.b:c.d" is neither'),
+        (b'[app]\npipelines = ["a..b"]', ':2:1: app.pipelines: "a..b" is neither'),
+        (b'[app]\npath = ["a\\u0000b"]', ":2:1: app.path: holds a control character"),
+        (b'[app]\nworking_directory = "~/app"', ':2:1: app.working_directory: "~/app": ~ is not expanded here, write the whole path'),
+        (b'[control]\nsocket = "orbitd.sock"', ':2:1: control.socket: "orbitd.sock" is not an absolute path of at most'),
+        (b'[control]\nsocket = "@abstract"', ':2:1: control.socket: "@abstract" is not an absolute path'),
+        (b"[runs]\nbackoff = []", ":2:1: runs.backoff: is an empty list"),
+        (b'[logging]\nlevel = "inof"', ':2:1: logging.level: is "inof": write one of debug | info | warning | error'),
+        (b'[host]\nbeat = "10s"', ":2:1: host.beat: is 10s, more than a third of host.lease, 20s"),
+        (b'[restart]\nbackoff_longest = "10ms"', ":2:1: restart.backoff_first: is 500ms, longer than restart.backoff_longest, 10ms"),
+        ('"chi\u202eldren" = 1'.encode(), ":1:1: chi\\u202eldren: unknown section"),
+        ("[\u0441hildren]\ncount = 1".encode(), ":1:2: not TOML: "),
+        ('["\u0441hildren"]\ncount = 1'.encode(), ":1:2: \u0441hildren: unknown section, did you mean children?"),
+        (b'["chil.dren"]\ncount = 1', ":1:2: chil.dren: unknown section, did you mean children?"),
+        (b'[children]\n"\\u001b[31m" = 1', ":2:1: children.\\x1b[31m: unknown option"),
+        (b'[children]\n"' + b"x" * 100_000 + b'" = 1', ":2:1: children.xxxx"),
     ],
 )
 def test_every_malformed_file_has_one_fault_with_its_place(file: Path, content: bytes, fault: str) -> None:
@@ -178,7 +179,7 @@ class TestDatabaseUrl:
         environ = {"DATABASE_URL": "postgresql://a/b", "OTHER": "postgresql://c/d"}
         assert load(None, environ=environ).database.url == "postgresql://a/b"
         assert load(None, overrides=["database.url=env:OTHER"], environ=environ).database.url == "postgresql://c/d"
-        assert load(None, overrides=["database.url="], environ=environ).database.url == "postgresql://a/b"
+        assert load(None, overrides=["database.url="], environ=environ).database.url == ""
 
     def test_is_found_in_a_file(self, tmp_path: Path) -> None:
         secret = tmp_path / "url"
@@ -219,20 +220,26 @@ def test_some_options_can_be_had_whatever_is_wrong_with_the_others(file: Path) -
 
 _VALUES = {
     "float": st.floats(min_value=0, allow_nan=False, allow_infinity=False),
+    "float | None": st.none() | st.floats(min_value=0, max_value=1e9),
     "int": st.integers(min_value=0, max_value=2**62),
-    "str": st.text(max_size=30),
-    "tuple[str, ...]": st.lists(st.text(max_size=9), max_size=4).map(tuple),
-    "str | tuple[float, ...]": st.one_of(st.just("exponential"), st.lists(st.floats(0, 1e9), min_size=1, max_size=4).map(tuple)),
+    "bool": st.booleans(),
+    "str": st.text(max_size=9),
+    "tuple[str, ...]": st.lists(st.text(max_size=9), max_size=2).map(tuple),
+    "str | tuple[float, ...]": st.one_of(st.just("exponential"), st.lists(st.floats(0, 1e9), min_size=1, max_size=2).map(tuple)),
 }
 
 
-@given(st.data())
-def test_settings_survive_json_exactly(data: st.DataObject) -> None:
-    values = {
-        name: {key: data.draw(_VALUES[str(kind)]) for key, kind in section.__annotations__.items()} for name, section in SECTIONS.items()
-    }
-    settings = Settings.of(values)
+@run_with(max_examples=20)
+@given(st.sampled_from(sorted(SECTIONS)).flatmap(lambda name: st.tuples(st.just(name), _values_of(name))))
+def test_settings_survive_json_exactly(drawn: tuple[str, dict[str, object]]) -> None:
+    section, values = drawn
+    everything = {name: asdict(getattr(load(None, environ={}), name)) for name in SECTIONS}
+    settings = Settings.of({**everything, section: values})
     assert Settings.from_json(settings.to_json()) == settings
+
+
+def _values_of(section: str) -> st.SearchStrategy[dict[str, object]]:
+    return st.fixed_dictionaries({key: _VALUES[str(kind)] for key, kind in SECTIONS[section].__annotations__.items()})
 
 
 @run_with(max_examples=300)
@@ -261,5 +268,5 @@ def test_the_ends_of_every_range_are_in_it(kind: Duration | Size) -> None:
 
 
 def test_auto_is_no_more_children_than_a_daemon_runs_however_large_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orbitd.config.options.usable_cpus", lambda: 256)
+    monkeypatch.setattr("orbitd.config.cpus.usable_cpus", lambda: 256)
     assert load(None, environ={}).children.count == 48

@@ -1,15 +1,16 @@
-"""The line of a key is the line where a person would look for it."""
+"""The place of a key is where a person would look for it."""
 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
-from orbitd.config.locate import lines_of
+from orbitd.config.locate import places_of
 
 _DOCUMENT = """\
 # [not.a.table] = 1
@@ -34,22 +35,33 @@ three = 'it''s' if false else 0
 
 def test_strings_comments_and_brackets_are_stepped_over() -> None:
     tomllib.loads(_DOCUMENT)
-    assert lines_of(_DOCUMENT) == {
-        ("top",): 2,
-        ("dotted",): 3,
-        ("dotted", "quo.ted"): 3,
-        ("dotted", "quo.ted", "lit"): 3,
-        ("first",): 5,
-        ("first", "one"): 6,
-        ("first", "two"): 12,
-        ("array",): 16,
-        ("array", "of"): 16,
-        ("array", "of", "three"): 17,
+    assert places_of(_DOCUMENT) == {
+        ("top",): (2, 1),
+        ("dotted",): (3, 1),
+        ("dotted", "quo.ted"): (3, 10),
+        ("dotted", "quo.ted", "lit"): (3, 21),
+        ("dotted", "quo.ted", "lit", "inline"): (3, 31),
+        ("dotted", "quo.ted", "lit", "nested"): (3, 43),
+        ("dotted", "quo.ted", "lit", "nested", "x"): (3, 54),
+        ("first",): (5, 2),
+        ("first", "one"): (6, 1),
+        ("first", "two"): (12, 3),
+        ("array",): (16, 4),
+        ("array", "of"): (16, 12),
+        ("array", "of", "three"): (17, 1),
     }
 
 
 def test_dos_line_ends_count_once() -> None:
-    assert lines_of("[a]\r\n\r\nb = 1\r\n")["a", "b"] == 3
+    assert places_of("[a]\r\n\r\nb = 1\r\n")["a", "b"] == (3, 1)
+
+
+def test_a_column_counts_characters_not_bytes() -> None:
+    assert places_of('a = { "ä" = 1, b = 2 }')["a", "b"] == (1, 16)
+
+
+def test_a_file_of_many_short_arrays_takes_no_time_to_speak_of() -> None:
+    assert len(places_of("".join(f"k{number}=[[],{{a=1}}]\n" for number in range(30_000)))) == 30_000
 
 
 _KEYS = st.one_of(st.from_regex(r"[A-Za-z0-9_-]{1,6}", fullmatch=True), st.text(st.characters(exclude_categories=["Cs"]), max_size=6))
@@ -84,13 +96,35 @@ def test_every_key_that_tomllib_finds_has_its_line(tables: dict[str, dict[str, A
         expected[path] = text.count("\n") + 1
         text += f"{statement}\n\n"
     assert tomllib.loads(text) == tables
-    assert lines_of(text) == expected
+    assert {path: line for path, (line, _) in places_of(text).items()} == expected
 
 
-@given(st.text(alphabet="ab.=[]{}\"'#\\\n 1,", max_size=60))
-def test_whatever_tomllib_accepts_is_located(text: str) -> None:
+def _paths(table: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in table.items():
+        yield (*above, key)
+        for inner in value if isinstance(value, list) else [value]:
+            # The tables of [[array]] have places, those between brackets have none.
+            if isinstance(inner, dict) and not isinstance(value, list):
+                yield from _paths(inner, (*above, key))
+
+
+def _has_key_at(text: str, place: tuple[int, int], key: str) -> bool:
+    line, column = place
+    rest = text.replace("\r\n", "\n").split("\n")[line - 1][column - 1 :]
+    written = re.match(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)""", rest)
+    assert written
+    return bool(key == (tomllib.loads(f"k = {written[0]}")["k"] if written[0][0] in "\"'" else written[0]))
+
+
+@given(st.text(alphabet="ab.=[]{}\"'#\\\n\r 1,", max_size=60))
+@example('a = """\\""""\nb=1')
+@example("[[a]]\nb=1\n[[a]]\nc={d.e=1}")
+@example('a={"b"={},c=[{b=1},{c=2}]}')
+def test_whatever_tomllib_accepts_is_located_where_the_key_is_written(text: str) -> None:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return
-    assert {(key,) for key in document} <= set(lines_of(text))
+    places = places_of(text)
+    assert set(_paths(document)) <= set(places)
+    assert all(_has_key_at(text, place, path[-1]) for path, place in places.items())

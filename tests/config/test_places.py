@@ -43,6 +43,14 @@ def test_the_file_of_development_goes_before_the_system_s(tmp_path: Path) -> Non
     assert find_file({}) == tmp_path / ".orbitd/orbitd.toml"
 
 
+def test_drop_ins_of_the_system_s_file_count_without_it_too(tmp_path: Path) -> None:
+    (tmp_path / "etc.toml.d").mkdir()
+    assert find_file({}) == tmp_path / "etc.toml"
+    (tmp_path / "etc.toml.d/10-first.toml").write_text("[children]\ncount = 1\n")
+    (tmp_path / "etc.toml.d/20-second.toml").write_text("[children]\ncount = 2\n")
+    assert load(find_file({}), environ={}).children.count == 2
+
+
 def test_a_stranger_s_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     development_file()
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
@@ -77,6 +85,18 @@ def test_what_is_written_counts_before_everything() -> None:
     settings = load(None, overrides=["control.socket=/a/b.sock", "instance.state_dir=/s"], environ={})
     assert socket_path(settings, {"RUNTIME_DIRECTORY": "/r"}) == Path("/a/b.sock")
     assert state_dir(settings, {"STATE_DIRECTORY": "/t"}) == Path("/s")
+
+
+def test_the_socket_is_found_in_a_drop_in_and_in_a_file_of_variables(tmp_path: Path) -> None:
+    path, variables = tmp_path / "orbitd.toml", tmp_path / ".env"
+    path.write_text('[control]\nsocket = "/a/b.sock"\n')
+    (tmp_path / "orbitd.toml.d").mkdir()
+    (tmp_path / "orbitd.toml.d/1.toml").write_text(f'[control]\nsocket = "/a/c.sock"\n[app]\nenv_file = "{variables}"\n')
+    variables.touch()
+    assert find_socket(path, {}) == Path("/a/c.sock")
+    variables.write_text("no variable\nORBITD_CONTROL__SOCKET=/a/d.sock\n")
+    assert find_socket(path, {}) == Path("/a/d.sock")
+    assert find_socket(path, {"ORBITD_CONTROL__SOCKET": "/a/e.sock"}) == Path("/a/e.sock")
 
 
 def test_the_socket_is_found_in_a_file_with_other_faults(tmp_path: Path) -> None:

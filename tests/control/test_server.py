@@ -326,7 +326,7 @@ def test_attached_descriptors_do_not_leak(loop: Loop, client: socket.socket) -> 
 
 
 def test_a_stranger_is_refused(loop: Loop, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "_peer_uid", lambda _: 65534)
+    monkeypatch.setattr(server_module, "_peer", lambda _: (1, 65534, 65534))
     with connect(path) as stranger:
         stranger.send(PING)
         loop.turn()

@@ -25,6 +25,7 @@ def status(slots: list[dict[str, Any]]) -> dict[str, Any]:
         slots=slots,
         problems=[{"code": "c", "message": "m", "command": "orbitctl list", "inner": object()}],
         last_reload=None,
+        last_beat_at="2025-01-01T00:00:00.000Z",
         age_seconds=0.0,
         processes=[{"role": "mold", "pid": 1, "state": "ready", "generation": 7}],
     )
@@ -39,7 +40,7 @@ def test_the_fields_of_a_status_are_those_of_the_interface() -> None:
     document = status([slot(0, SlotState.IDLE)])
     assert list(document) == [
         *("schema", "state", "pid", "version", "generation", "config"),
-        *("children", "problems", "last_reload", "age_seconds", "processes", "slots"),
+        *("children", "problems", "last_reload", "last_beat_at", "age_seconds", "processes", "slots"),
     ]
     assert document["problems"] == [{"code": "c", "message": "m", "command": "orbitctl list"}]
     assert list(document["slots"][0]) == list(views.SLOT_FIELDS)
@@ -52,3 +53,8 @@ def test_a_slot_without_a_field_is_a_fault_of_the_caller() -> None:
 
 def test_a_listing_is_the_slots_alone() -> None:
     assert views.listing(status([])) == {"schema": "orbit.list/1", "generation": 7, "age_seconds": 0.0, "slots": []}
+
+
+def test_events_name_the_number_to_go_on_after() -> None:
+    items = [{"number": 7, "ts": "…", "level": "info", "event": "scaled"}]
+    assert views.events(items, 7) == {"schema": "orbit.events/1", "items": items, "next": 7}

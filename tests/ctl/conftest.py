@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from orbitd.ctl.main import main
+from tests.ctl.schemas import check
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,13 +29,17 @@ class Called:
 
     @property
     def document(self) -> Any:
-        """Standard output, which is one JSON document."""
-        return json.loads(self.out)
+        """Standard output, which is one JSON document that fits its schema."""
+        document = json.loads(self.out)
+        check(document)
+        return document
 
     @property
     def error(self) -> dict[str, Any]:
-        """Standard error, which is one JSON document."""
-        error: dict[str, Any] = json.loads(self.err)["error"]
+        """Standard error, whose last line is the document of an error."""
+        document = json.loads(self.err.splitlines()[-1])
+        check(document, "error")
+        error: dict[str, Any] = document["error"]
         return error
 
 

@@ -27,7 +27,7 @@ def test_status_tells_problems_first_each_with_its_command(orbitctl: Orbitctl) -
     ]
     assert "orbitd      ⚡ degraded · pid 812 · generation 7 · version 0.1.0\n" in called.out
     assert "children    2 of 4 ready · 1 busy · 2 backoff\n" in called.out
-    assert "processes   arbiter 812 · mold 813 starting\n" in called.out
+    assert "processes   arbiter 812 · mold 813 starting · janitor 814\n" in called.out
     assert " · ImportError: no module\n" in called.out
     assert not called.err
 
@@ -150,14 +150,14 @@ def test_a_broken_file_does_not_hide_a_daemon_in_its_usual_place(orbitctl: Orbit
     environ.setenv("ORBITD_CONFIG", str(broken))
     called = orbitctl("status")
     assert called.code == 3
-    assert f"{broken}:1: not TOML" in called.err
+    assert f"{broken}:1:9: not TOML" in called.err
     assert f"{tmp_path}/orbitd.sock" in called.err
     assert orbitctl("-c", str(broken), "status").code == 78
 
 
 def test_every_verb_of_the_daemon_ends_in_an_exit_code_without_one(orbitctl: Orbitctl) -> None:
     for name, command in COMMANDS.items():
-        words = ["1"] * sum(argument.positional for argument in command.arguments)
+        words = [argument.choices[0] if argument.choices else "1" for argument in command.arguments if argument.positional]
         called = orbitctl(name, *words, "--json")
         assert called.code == (0 if name == "version" else 3)
         assert json.loads(called.out or called.err)

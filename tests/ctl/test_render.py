@@ -7,8 +7,8 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from orbitd.config.printable import printable
 from orbitd.ctl.render import MARKS, Cell, Column, Style, display_width, short_id, table
+from orbitd.printable import printable
 from orbitd.rules.states import DaemonState, RunState, SlotState
 
 COLUMNS = (

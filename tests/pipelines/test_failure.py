@@ -266,3 +266,10 @@ def test_an_ordinary_traceback_reads_like_pythons_own() -> None:
 
     error = caught(function)
     assert traceback.format_tb(error.__traceback__)[-1] in traceback_text(error)
+
+
+def test_a_password_in_an_error_is_not_stored() -> None:
+    error = ConnectionError("cannot reach postgresql://app:hunter2@db/app, password=hunter3")
+    told = headline(error) + traceback_text(error)
+    assert "postgresql://app:********@db/app" in told
+    assert "hunter" not in told

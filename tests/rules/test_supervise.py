@@ -394,7 +394,77 @@ def test_an_event_about_a_child_that_is_gone_changes_nothing() -> None:
     assert fleet.roster.slots[0].child is None
 
 
-HAPPENINGS = st.sampled_from(["die", "boot", "mold_dies", "janitor_dies", "more", "fewer", "reload", "time", "heavy", "busy", "leave"])
+def test_a_restarted_child_is_replaced_before_it_is_drained_and_for_that_reason() -> None:
+    fleet = Fleet(count=2).up()
+    fleet.roster.note(events.RestartAsked(frozenset({0})))
+    assert fleet.turn() == [actions.Spawn(2, 1)]
+    fleet.boot(2)
+    assert fleet.turn() == [actions.Drain(0, Reason.RESTART_ASKED)]
+    fleet.die(0, ExitStatus(code=0))
+    assert fleet.turn() == []
+    assert fleet.roster.slots[0].restarts == 0
+
+
+def test_a_restart_of_all_replaces_one_at_a_time_and_never_falls_below_the_target() -> None:
+    fleet = Fleet(count=3).up()
+    before = {child.pid for child in fleet.roster.children()}
+    fleet.roster.note(events.RestartAsked(frozenset({0, 1, 2})))
+    for _ in range(50):
+        fleet.turn()
+        assert len(fleet.roster.able()) >= 3
+        assert len(fleet.roster.serving()) <= 4
+        for child in list(fleet.roster.children()):
+            if child.phase is Phase.STARTING:
+                fleet.boot(child.slot)
+            elif child.phase is Phase.DRAINING:
+                fleet.die(child.slot, ExitStatus(code=0))
+    assert len(fleet.roster.able()) == 3
+    assert not before & {child.pid for child in fleet.roster.children()}
+
+
+def test_a_second_restart_of_the_same_child_gives_no_second_order() -> None:
+    fleet = Fleet(count=1).up()
+    for _ in range(2):
+        fleet.roster.note(events.RestartAsked(frozenset({0})))
+        fleet.settle()
+    assert fleet.log.count(actions.Drain(0, Reason.RESTART_ASKED)) == 1
+    assert fleet.turn() == []
+
+
+def test_a_busy_child_that_is_restarted_finishes_its_run_without_a_deadline() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.seen(0, Activity.BUSY)
+    fleet.roster.note(events.RestartAsked(frozenset({0})))
+    fleet.settle()
+    fleet.now += 3600
+    fleet.roster.note(events.JanitorTicked(fleet.now))
+    assert fleet.turn() == []
+    assert fleet.phases()[0] is Phase.DRAINING
+
+
+def test_a_restart_of_a_held_slot_tries_at_once() -> None:
+    fleet = Fleet().up()
+    for _ in range(fleet.limits.backoff.max_restarts + 1):
+        fleet.now += 11
+        fleet.die(0)
+        fleet.settle()
+    assert fleet.roster.slot_state(fleet.roster.slots[0], fleet.now) is SlotState.HELD
+    fleet.roster.note(events.RestartAsked(frozenset({0})))
+    assert fleet.turn() == [actions.Spawn(0, 1)]
+
+
+def test_a_child_that_the_operator_kills_is_replaced_at_once_however_often() -> None:
+    fleet = Fleet(count=1).up()
+    for _ in range(20):
+        fleet.roster.note(events.KillSent(0, Reason.KILL_ASKED))
+        fleet.die(0)
+        assert fleet.turn() == [actions.Spawn(0, 1)]
+        fleet.settle()
+
+
+HAPPENINGS = st.sampled_from(
+    ["restart", "die", "boot", "mold_dies", "janitor_dies", "more", "fewer", "reload", "time", "heavy", "busy", "leave"]
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -423,6 +493,7 @@ def test_whatever_happens_the_fleet_converges_and_no_slot_gets_two_orders_in_a_t
         fleet.settle()
     assert len(fleet.roster.able()) == fleet.desired.count
     assert {child.generation for child in fleet.roster.children()} <= {fleet.desired.generation}
+    assert not any(child.is_unwanted for child in fleet.roster.children())
 
 
 def _happen(fleet: Fleet, what: str, slot: int, draw: float) -> None:  # noqa: C901, PLR0912 - one arm a happening
@@ -448,6 +519,8 @@ def _happen(fleet: Fleet, what: str, slot: int, draw: float) -> None:  # noqa: C
             fleet.roster.note(events.Scaled(fleet.desired.count, fleet.now))
         case "reload":
             fleet.desired.generation += 1
+        case "restart":
+            fleet.roster.note(events.RestartAsked(frozenset({slot, 0})))
         case "time":
             fleet.now += draw * 20
             for mold in fleet.roster.molds.values():

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.store.fleet import Fleet
+from orbitd.rules.states import RunState
+from orbitd.store import Report
+from tests.store.fleet import FAILURE, Fleet
 from tests.support.postgres import Databases
 
 
@@ -39,3 +41,29 @@ def unwritten(databases: Databases) -> Iterator[Fleet]:
     """A database for all tests of a module that write nothing to it."""
     with databases.copy_of(databases.migrated) as dsn, Fleet(dsn) as fleet:
         yield fleet
+
+
+@pytest.fixture
+def one_of_each(fleet: Fleet) -> dict[RunState, int]:
+    """A run in each state, made in the order of the states."""
+    child = fleet.worker("p")
+    runs: dict[RunState, int] = {}
+    for state in RunState:
+        if state is RunState.SCHEDULED:
+            runs[state] = fleet.enqueue("p", in_seconds=3600)
+            continue
+        runs[state] = fleet.enqueue("later" if state is RunState.PENDING else "p")
+        if state is RunState.PENDING:
+            continue
+        fence = child.must_claim().fence
+        match state:
+            case RunState.INTERRUPTED:
+                fleet.crash(child, fence, mode="hold")
+                child = fleet.worker("p")
+            case RunState.SUCCEEDED:
+                child.succeed(fence)
+            case RunState.FAILED:
+                child.finish(Report.failed(fence, FAILURE))
+            case RunState.CANCELLED:
+                child.finish(Report.cancelled(fence))
+    return runs

@@ -180,6 +180,7 @@ class Fleet:
         assert self.rows(_KEYS_OF_NOBODY) == []
         assert self.rows(_WRONG_PLACES) == []
         assert self.rows(_STALE_REQUESTS) == []
+        assert self.rows(_REMAINS) == []
 
     def check_settled(self) -> None:
         """What holds besides once everything that is ended was taken back."""
@@ -236,7 +237,8 @@ _PLACES = """
     SELECT run_id, 'live' AS place FROM orbit.live
      UNION ALL SELECT run_id, 'delayed' FROM orbit.delayed
      UNION ALL SELECT run_id, 'interrupted' FROM orbit.interrupted
-     UNION ALL SELECT run_id, 'ended' FROM orbit.outcomes WHERE outcome IN ('succeeded', 'failed', 'cancelled')
+     UNION ALL SELECT run_id, 'ended' FROM orbit.failed
+     UNION ALL SELECT run_id, 'ended' FROM orbit.outcomes WHERE outcome IN ('succeeded', 'cancelled')
 """
 
 _LOST_OR_DOUBLED = f"""
@@ -248,7 +250,7 @@ _LOST_OR_DOUBLED = f"""
 """
 
 _ENDED_TWICE = """
-    SELECT run_id FROM orbit.outcomes WHERE outcome IN ('succeeded', 'failed', 'cancelled') GROUP BY run_id HAVING count(*) > 1
+    SELECT run_id FROM orbit.outcomes WHERE outcome IN ('succeeded', 'cancelled') GROUP BY run_id HAVING count(*) > 1
 """
 
 _KEYS_OF_NOBODY = f"""
@@ -281,6 +283,20 @@ _STALE_REQUESTS = """
       FROM orbit.cancel_requests c
       JOIN orbit.runs_view v ON v.id = c.run_id
      WHERE v.state <> 'running'
+"""
+
+_REMAINS = f"""
+    SELECT kept.run_id, kept.place
+      FROM (
+           {_PLACES}
+            UNION ALL SELECT run_id, 'outcomes' FROM orbit.outcomes
+            UNION ALL SELECT run_id, 'steps' FROM orbit.steps
+            UNION ALL SELECT run_id, 'logs' FROM orbit.run_logs
+            UNION ALL SELECT run_id, 'progress' FROM orbit.run_progress
+            UNION ALL SELECT run_id, 'keys' FROM orbit.keys
+           ) AS kept
+      LEFT JOIN orbit.runs r ON r.id = kept.run_id
+     WHERE r.id IS NULL
 """
 
 _IN_NOBODYS_HANDS = """

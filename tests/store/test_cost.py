@@ -15,6 +15,21 @@ MANY = "SELECT orbit.enqueue_many((SELECT jsonb_agg(jsonb_build_object('pipeline
 
 Act = Callable[[Fleet, Child, Claimed], object]
 
+
+def fail(child: Child, held: Claimed) -> bool:
+    return child.finish(Report.failed(held.fence, FAILURE))
+
+
+def delete(child: Child, held: Claimed) -> None:
+    fail(child, held)
+    store.dlq_delete(child.conn, held.run_id)
+
+
+def hold(fleet: Fleet, child: Child, held: Claimed) -> bool:
+    fleet.conn.execute("DELETE FROM orbit.cancel_requests")
+    return bool(fleet.crash(child, held.fence, mode="hold"))
+
+
 ACTS: dict[str, Act] = {
     "enqueue": lambda fleet, *_: fleet.enqueue("p", key="k"),
     "claim": lambda _, child, __: child.must_claim(),
@@ -34,6 +49,14 @@ ACTS: dict[str, Act] = {
     "progress": lambda _, child, held: store.record_progress(child.conn, held.fence, 0.1, None),
     "log": lambda _, child, held: store.append_logs(child.conn, held.fence, [("2026-01-01T00:00:00Z", "info", "x")]),
     "lookup": lambda _, child, held: store.resolve(child.conn, store.short_id(held.run_id)),
+    "pins": lambda _, child, held: store.pins_of(child.conn, [held.run_id, held.run_id + 4000]),
+    "retry failed": lambda _, child, held: fail(child, held) and store.retry(child.conn, held.run_id, "anna"),
+    "resume": lambda fleet, child, held: hold(fleet, child, held) and store.resume(child.conn, held.run_id, "anna"),
+    "rerun": lambda _, child, held: fail(child, held) and store.rerun(child.conn, held.run_id, "anna"),
+    "resolve": lambda _, child, held: fail(child, held) and store.dlq_resolve(child.conn, held.run_id, "anna"),
+    "delete": lambda _, child, held: delete(child, held),
+    "letter": lambda _, child, held: fail(child, held) and store.dlq_show(child.conn, held.run_id),
+    "read log": lambda _, child, held: store.read_logs(child.conn, held.run_id),
     "describe": lambda _, child, held: store.describe(child.conn, held.run_id),
 }
 

@@ -311,8 +311,8 @@ def test_runs_are_held_for_a_person_in_hold_mode_and_resumed_on_demand(fleet: Fl
     assert fleet.worker("p").claim() is None
     assert fleet.state(run_id) is RunState.INTERRUPTED
     fleet.check_settled()
-    assert store.resume(fleet.conn, run_id)
-    assert not store.resume(fleet.conn, run_id)
+    assert store.resume(fleet.conn, run_id, "anna") == "pending"
+    assert store.resume(fleet.conn, run_id, "otto") == "pending"
     again = fleet.worker("p").must_claim()
     assert (again.run_id, again.attempt, again.crashes) == (run_id, 2, 1)
     assert store.load_steps(fleet.conn, run_id) == {"load": "[1]"}

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from orbitd import store
+from orbitd.errors import Conflict
 from orbitd.rules.states import Charge, RunState
 from orbitd.store import Fence, Mode, Report
 from tests.store.fleet import FAILURE, Child, Fleet
@@ -62,10 +63,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(key=st.sampled_from([None, "a", "b"]), is_delayed=st.booleans())
     def enqueue(self, key: str | None, is_delayed: bool) -> None:  # noqa: FBT001
         answer = self.fleet.ask("p", key, 3600 if is_delayed else None)
-        holder = [run_id for run_id, run in self.runs.items() if key and run.key == key and run.state not in ENDED]
-        assert answer.created == (not holder)
-        if holder:
-            assert [answer.id] == holder
+        holder = self.holder_of(key)
+        assert answer.created == (holder is None)
+        if holder is not None:
+            assert answer.id == holder
             return
         state = RunState.SCHEDULED if is_delayed else RunState.PENDING
         self.runs[answer.id] = ModelRun(key, self.next_place(), state)
@@ -90,9 +91,57 @@ class StoreMachine(RuleBasedStateMachine):
     def resume(self, data: st.DataObject) -> None:
         run_id = data.draw(st.sampled_from(sorted(self.runs)))
         run = self.runs[run_id]
-        assert store.resume(self.fleet.conn, run_id) == (run.state is RunState.INTERRUPTED)
+        if run.state in ENDED:
+            with pytest.raises(Conflict):
+                store.resume(self.fleet.conn, run_id, "anna")
+            return
         if run.state is RunState.INTERRUPTED:
             run.state, run.place = RunState.PENDING, self.next_place()
+        assert store.resume(self.fleet.conn, run_id, "anna") == run.state
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        run_id = data.draw(st.sampled_from(sorted(self.runs)))
+        run = self.runs[run_id]
+        has_rival = run.state in ENDED and self.holder_of(run.key)
+        is_hopeless = run.state in {RunState.SUCCEEDED, RunState.CANCELLED}
+        if has_rival or is_hopeless or (run.state is RunState.SCHEDULED and run.attempt == 0):
+            with pytest.raises(Conflict):
+                store.retry(self.fleet.conn, run_id, "anna")
+            return
+        if run.state is RunState.FAILED:
+            run.errors = run.crashes = 0
+        if run.state in {RunState.FAILED, RunState.INTERRUPTED, RunState.SCHEDULED}:
+            run.state, run.place = RunState.PENDING, self.next_place()
+        assert store.retry(self.fleet.conn, run_id, "anna") == run.state
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def rerun(self, data: st.DataObject) -> None:
+        run_id = data.draw(st.sampled_from(sorted(self.runs)))
+        if self.runs[run_id].state not in ENDED:
+            with pytest.raises(Conflict):
+                store.rerun(self.fleet.conn, run_id, "anna")
+            return
+        self.runs[store.rerun(self.fleet.conn, run_id, "anna")] = ModelRun(None, self.next_place())
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        run_id = data.draw(st.sampled_from(sorted(self.runs)))
+        if self.runs[run_id].state is not RunState.FAILED:
+            with pytest.raises(Conflict):
+                store.dlq_delete(self.fleet.conn, run_id)
+            return
+        store.dlq_delete(self.fleet.conn, run_id)
+        del self.runs[run_id]
+        self.fences = [(child, fence) for child, fence in self.fences if fence.run_id != run_id]
+        self.held = {child: [held for held in runs if held != run_id] for child, runs in self.held.items()}
+
+    def holder_of(self, key: str | None) -> int | None:
+        holders = [run_id for run_id, run in self.runs.items() if key and run.key == key and run.state not in ENDED]
+        return holders[0] if holders else None
 
     @rule()
     def time_passes(self) -> None:

@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from orbitd import store
+from orbitd.errors import Conflict, NoSuchObject
 from orbitd.rules.states import RunState
-from orbitd.store import Claimed, Connection, Fence, LeaseLost, Report
+from orbitd.store import Claimed, Connection, Fence, LeaseLost, Pinned, Report
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 
@@ -28,6 +29,7 @@ class Scene:
     run_id: int
     owner: Child
     fence: Fence | None
+    chosen: Pinned | None = None
 
     @property
     def held(self) -> list[Fence]:
@@ -85,6 +87,25 @@ def enqueue(scene: Scene, conn: Connection) -> store.Enqueued:
     return store.enqueue(conn, "p", {"n": 1}, key="k")
 
 
+def pinned(act: Callable[[Connection, int, Pinned | None], object]) -> Act:
+    """An act of a person who has seen the run as it is when the scene begins: refused, or done."""
+
+    def done(scene: Scene, conn: Connection) -> object:
+        try:
+            return act(conn, scene.run_id, scene.chosen)
+        except Conflict as error:
+            return "tried again" if "moved too often" in error.message else "refused"
+        except NoSuchObject:
+            return "refused"
+
+    return done
+
+
+def named(name: str, act: Act) -> Act:
+    act.__name__ = name
+    return act
+
+
 ACTS: list[Act] = [claim, finish, retry, finish_and_claim, come_again, interrupt, rescue, cancel, enqueue]
 
 
@@ -101,16 +122,65 @@ def test_any_two_acts_on_one_run(stage: tuple[Fleet, Connection, Connection], fi
     for is_running in (True, False):
         for ending in ("commit", "rollback"):
             try:
-                play(*stage, first, second, is_running=is_running, ending=ending)
+                play(*stage, first, second, start=RunState.RUNNING if is_running else RunState.PENDING, ending=ending)
             finally:
                 stage[0].wipe()
 
 
-def play(fleet: Fleet, one: Connection, other: Connection, first: Act, second: Act, *, is_running: bool, ending: str) -> None:
+PEOPLE: dict[Act, set[RunState]] = {
+    named("pinned_cancel", pinned(lambda conn, run_id, chosen: store.cancel(conn, run_id, "anna", expect=chosen))): {
+        RunState.PENDING,
+        RunState.INTERRUPTED,
+        RunState.SCHEDULED,
+    },
+    named("retry_run", pinned(lambda conn, run_id, chosen: store.retry(conn, run_id, "anna", expect=chosen))): {
+        RunState.FAILED,
+        RunState.INTERRUPTED,
+        RunState.SCHEDULED,
+    },
+    named("resume", pinned(lambda conn, run_id, chosen: store.resume(conn, run_id, "anna", expect=chosen))): {RunState.INTERRUPTED},
+    named("recover", lambda _, conn: store.recover(conn, auto_resume=True, by="anna").resumed): {RunState.INTERRUPTED},
+    named("rerun", pinned(lambda conn, run_id, chosen: store.rerun(conn, run_id, "anna", expect=chosen))): {RunState.FAILED},
+    named("resolve", pinned(lambda conn, run_id, chosen: store.dlq_resolve(conn, run_id, "anna", expect=chosen))): {RunState.FAILED},
+    named("delete", pinned(lambda conn, run_id, chosen: store.dlq_delete(conn, run_id, expect=chosen))): {RunState.FAILED},
+}
+"""What a person does, and the states in which it does something."""
+
+MOVERS = {"pinned_cancel", "retry_run", "resume", "delete"}
+PAIRS = [(first, second) for first in [*ACTS, *PEOPLE] for second in [*ACTS, *PEOPLE] if first in PEOPLE or second in PEOPLE]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_what_a_person_does_to_a_run_and_any_other_act_on_it(stage: tuple[Fleet, Connection, Connection], first: Act, second: Act) -> None:
+    anything = set(RunState)
+    for start in PEOPLE.get(first, anything) & PEOPLE.get(second, anything):
+        for ending in ("commit", "rollback"):
+            try:
+                play(*stage, first, second, start=start, ending=ending)
+            finally:
+                stage[0].wipe()
+
+
+def begin(fleet: Fleet, start: RunState) -> Scene:
+    """The scene: the run in the given state, with an attempt behind it unless it is pending."""
     owner = fleet.worker("p")
     run_id = fleet.enqueue("p", key="k")
-    scene = Scene(fleet, run_id, owner, owner.must_claim().fence if is_running else None)
+    fence = owner.must_claim().fence if start is not RunState.PENDING else None
+    if fence:
+        match start:
+            case RunState.FAILED:
+                owner.finish(Report.failed(fence, FAILURE))
+            case RunState.SCHEDULED:
+                owner.finish(Report.retry(fence, 3600, FAILURE))
+            case RunState.INTERRUPTED:
+                fleet.crash(owner, fence, mode="hold")
+                owner = fleet.worker("p")
+    (chosen,) = store.pins_of(fleet.conn, [run_id])
+    return Scene(fleet, run_id, owner, fence, chosen)
 
+
+def play(fleet: Fleet, one: Connection, other: Connection, first: Act, second: Act, *, start: RunState, ending: str) -> None:
+    scene = begin(fleet, start)
     with one.transaction(force_rollback=ending == "rollback"):
         told_first = first(scene, one)
         racing = fleet.in_background(other, lambda: second(scene, other))
@@ -123,13 +193,22 @@ def play(fleet: Fleet, one: Connection, other: Connection, first: Act, second: A
 
     fleet.check()
     check_what_was_told(scene, told)
+    check_what_people_were_told(scene, told)
     fleet.settle()
     fleet.check_settled()
-    assert fleet.state(run_id) is not RunState.RUNNING
+    assert where(scene) is not RunState.RUNNING
+
+
+def where(scene: Scene) -> RunState | None:
+    """None: the run was deleted."""
+    try:
+        return scene.fleet.state(scene.run_id)
+    except NoSuchObject:
+        return None
 
 
 def check_what_was_told(scene: Scene, told: dict[str, object]) -> None:
-    state = scene.fleet.state(scene.run_id)
+    state = where(scene)
     if told.get("finish") or told.get("finish_and_claim"):
         assert state is RunState.SUCCEEDED
     if told.get("cancel") == "cancelled":
@@ -140,6 +219,18 @@ def check_what_was_told(scene: Scene, told: dict[str, object]) -> None:
         assert state is not RunState.PENDING or {"interrupt", "rescue"} & told.keys()
         assert told.get("cancel") != "cancelled" or {"interrupt", "rescue"} & told.keys()
     if isinstance(enqueued := told.get("enqueue"), store.Enqueued):
-        ended = state in {RunState.SUCCEEDED, RunState.CANCELLED}
+        ended = state in {RunState.SUCCEEDED, RunState.CANCELLED, RunState.FAILED, None}
         assert (enqueued.id == scene.run_id) != enqueued.created
         assert not enqueued.created or ended
+
+
+def check_what_people_were_told(scene: Scene, told: dict[str, object]) -> None:
+    """Of two who saw the run in one state, and would both move it, one is refused."""
+    state = where(scene)
+    moved = [name for name in MOVERS & told.keys() if told[name] not in {"refused", scene.chosen and scene.chosen.state}]
+    assert len(moved) <= 1
+    assert (state is None) == ("delete" in moved)
+    if moved == ["pinned_cancel"] and told["pinned_cancel"] == "cancelled":
+        assert state is RunState.CANCELLED
+    if {"retry_run", "resume"} & set(moved):
+        assert state is not RunState.FAILED

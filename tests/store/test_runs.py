@@ -1,40 +1,14 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from orbitd import store
 from orbitd.errors import NoSuchObject
 from orbitd.rules.states import RunState
 from orbitd.store import Failure, Report
-from tests.store.fleet import FAILURE, Fleet
-
-ITEM_FIELDS = ["id", "pipeline", "queue", "state", "tenant", "attempt", "created_at", "started_at", "finished_at", "host", "slot", "error"]
-
-
-@pytest.fixture
-def one_of_each(fleet: Fleet) -> dict[RunState, int]:
-    """A run in each state, made in the order of the states."""
-    child = fleet.worker("p")
-    runs: dict[RunState, int] = {}
-    for state in RunState:
-        if state is RunState.SCHEDULED:
-            runs[state] = fleet.enqueue("p", in_seconds=3600)
-            continue
-        runs[state] = fleet.enqueue("later" if state is RunState.PENDING else "p")
-        if state is RunState.PENDING:
-            continue
-        fence = child.must_claim().fence
-        match state:
-            case RunState.INTERRUPTED:
-                fleet.crash(child, fence, mode="hold")
-                child = fleet.worker("p")
-            case RunState.SUCCEEDED:
-                child.succeed(fence)
-            case RunState.FAILED:
-                child.finish(Report.failed(fence, FAILURE))
-            case RunState.CANCELLED:
-                child.finish(Report.cancelled(fence))
-    return runs
+from tests.store.fleet import Fleet
 
 
 def test_a_runs_place_is_told_in_every_state(fleet: Fleet, one_of_each: dict[RunState, int]) -> None:
@@ -63,81 +37,6 @@ def test_a_place_costs_the_same_however_many_runs_there_are(own_fleet: Fleet) ->
         assert "Seq Scan on runs" not in plan
 
 
-def test_a_list_has_the_documents_fields_the_newest_first(fleet: Fleet, one_of_each: dict[RunState, int]) -> None:
-    items, following = store.list_runs(fleet.conn)
-    assert following is None
-    assert [item["id"] for item in items] == [str(run_id) for run_id in sorted(one_of_each.values(), reverse=True)]
-    assert all(list(item) == ITEM_FIELDS for item in items)
-    by_state = {item["state"]: item for item in items}
-    running, failed = by_state["running"], by_state["failed"]
-    assert running["host"].startswith("host-")
-    assert (running["slot"], running["attempt"], running["finished_at"]) == (0, 1, None)
-    assert running["started_at"].endswith("Z")
-    assert failed["error"] == FAILURE.error
-    assert failed["finished_at"].endswith("Z")
-
-
-@pytest.mark.parametrize("state", list(RunState))
-def test_a_list_of_one_state_has_only_that(fleet: Fleet, one_of_each: dict[RunState, int], state: RunState) -> None:
-    items, _ = store.list_runs(fleet.conn, states=[state])
-    assert [item["id"] for item in items] == [str(one_of_each[state])]
-
-
-def test_a_list_of_several_states_has_them_all(fleet: Fleet, one_of_each: dict[RunState, int]) -> None:
-    for states in ([RunState.FAILED, RunState.RUNNING], [RunState.FAILED, RunState.SUCCEEDED]):
-        items, _ = store.list_runs(fleet.conn, states=states)
-        assert {item["state"] for item in items} == set(states)
-
-
-@pytest.mark.parametrize(("glob", "found"), [("in*", 2), ("invoice.*", 1), ("in_oice.*", 0), ("*e.syn?", 1), ("%", 0), (None, 3)])
-def test_a_list_is_filtered_by_a_glob_of_the_pipelines_name(fleet: Fleet, glob: str | None, found: int) -> None:
-    for name in ("invoice.sync", "intake", "mail"):
-        fleet.enqueue(name)
-    assert len(store.list_runs(fleet.conn, pipeline_glob=glob)[0]) == found
-
-
-@pytest.mark.parametrize("states", [[], [RunState.FAILED, RunState.SCHEDULED], [RunState.RUNNING], [RunState.PENDING]])
-def test_pages_join_without_gap_or_overlap(fleet: Fleet, states: list[RunState]) -> None:
-    child = fleet.worker("p")
-    for i in range(40):
-        fleet.enqueue("p", in_seconds=3600 if i % 4 == 0 else None)
-    for i in range(20):
-        fence = child.must_claim().fence
-        if i % 2:
-            child.finish(Report.failed(fence, FAILURE))
-    everything, end = store.list_runs(fleet.conn, states=states, limit=100)
-    assert end is None
-    paged: list[object] = []
-    before, pages = None, 0
-    while pages == 0 or before:
-        items, before = store.list_runs(fleet.conn, states=states, limit=3, before=before)
-        paged, pages = paged + items, pages + 1
-    assert paged == everything
-    assert len(paged) == {0: 40, 1: 10}.get(len(states), 20)
-
-
-def test_a_list_stops_after_20000_runs_and_says_where(own_fleet: Fleet) -> None:
-    first = own_fleet.enqueue("rare")
-    many = "SELECT orbit.enqueue_many((SELECT jsonb_agg(jsonb_build_object('pipeline', 'p')) FROM generate_series(1, 20100)))"
-    own_fleet.conn.execute(many)
-    items, following = store.list_runs(own_fleet.conn, pipeline_glob="rare")
-    assert items == []
-    assert following is not None
-    items, following = store.list_runs(own_fleet.conn, pipeline_glob="rare", before=following)
-    assert [item["id"] for item in items] == [str(first)]
-    assert following is None
-
-
-def test_running_runs_are_found_in_front_of_a_deep_backlog(own_fleet: Fleet) -> None:
-    child = own_fleet.worker("p")
-    own_fleet.conn.execute(
-        "SELECT orbit.enqueue_many((SELECT jsonb_agg(jsonb_build_object('pipeline', 'p')) FROM generate_series(1, 3000)))"
-    )
-    running = child.must_claim()
-    items, _ = store.list_runs(own_fleet.conn, states=[RunState.RUNNING])
-    assert [item["id"] for item in items] == [str(running.run_id)]
-
-
 def test_everything_about_a_run(fleet: Fleet) -> None:
     child = fleet.worker("p")
     run_id = store.enqueue(fleet.conn, "p", {"a": [1, None]}, key="k", tenant="t", priority=1).id
@@ -159,12 +58,34 @@ def test_everything_about_a_run(fleet: Fleet) -> None:
     assert (run["progress"]["fraction"], run["progress"]["note"]) == (0.5, "half")
     steps = [{"key": "load", "state": "done", "seconds": 0.5}, {"key": "save", "state": "done", "seconds": 0.25}]
     assert run["steps"] == steps
+    assert (run["group"], run["cancel_asked"]) == (None, None)
     first, second = run["attempts"]
     shown = {"attempt": 1, "outcome": "retried", "cause": "timeout", "error": "too slow", "traceback": "trace", "stack": "stack", "slot": 0}
     assert shown.items() <= first.items()
     assert (second["attempt"], second["outcome"], second["error"]) == (2, "succeeded", None)
     with pytest.raises(NoSuchObject):
         store.describe(fleet.conn, 42)
+
+
+def test_a_run_that_is_asked_to_stop_says_so(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    child.must_claim()
+    store.cancel(fleet.conn, run_id, "anna", "too slow")
+    asked = store.describe(fleet.conn, run_id)["cancel_asked"]
+    assert (asked["by"], asked["reason"]) == ("anna", "too slow")
+
+
+def test_a_runs_log_is_read_from_where_one_left_off(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    fence = child.must_claim().fence
+    store.append_logs(child.conn, fence, [("2026-01-01T00:00:00Z", "info", "one"), ("2026-01-01T00:00:01Z", "error", "two")])
+    first, second = store.read_logs(fleet.conn, run_id)
+    assert (first.line, first.at, first.attempt, first.level, first.message) == (1, datetime(2026, 1, 1, tzinfo=UTC), 1, "info", "one")
+    assert store.read_logs(fleet.conn, run_id, limit=1) == [first]
+    assert store.read_logs(fleet.conn, run_id, after_line=1) == [second]
+    assert store.read_logs(fleet.conn, run_id, after_line=2) == store.read_logs(fleet.conn, 42) == []
 
 
 def test_an_id_is_found_by_its_full_and_its_short_form(fleet: Fleet) -> None:

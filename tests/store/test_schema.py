@@ -8,11 +8,12 @@ import re
 import pytest
 
 from orbitd import store
+from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
-from orbitd.store import Beat, Claimed, Enqueued, FinishedAndClaimed, Lane, Outcome, Place, Report, queries
+from orbitd.store import Beat, Claimed, Enqueued, FinishedAndClaimed, Lane, LogLine, Outcome, Place, Report, queries
 from tests.store.fleet import FAILURE, Fleet
 
-FILES = ["claims", "hosts", "runs", "steps"]
+FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "runs", "steps"]
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
 
 DATACLASSES = {
@@ -21,6 +22,7 @@ DATACLASSES = {
     "lanes_of": Lane,
     "enqueue": Enqueued,
     "place": Place,
+    "read_logs": LogLine,
     "beat": Beat,
     "finish_and_claim": FinishedAndClaimed,
 }
@@ -39,6 +41,16 @@ def field_names(row: type) -> list[str]:
     return [field.name for field in dataclasses.fields(row)]
 
 
+@pytest.mark.parametrize("name", queries.load("filters"))
+def test_each_predicate_of_a_filter_can_be_prepared_on_the_view(unwritten: Fleet, name: str) -> None:
+    predicate = queries.load("filters")[name].split(b"\n", 1)[1]
+    assert columns(unwritten, b"SELECT v.id FROM orbit.runs_view v WHERE " + predicate) == ["id"]
+
+
+def test_each_term_of_a_filter_has_its_predicate() -> None:
+    assert {name.partition(".")[0] for name in store.FILTER_TERMS} == set(queries.load("filters"))
+
+
 @pytest.mark.parametrize(("file", "name"), STATEMENTS)
 def test_each_statement_can_be_prepared_and_gives_the_columns_of_its_dataclass(unwritten: Fleet, file: str, name: str) -> None:
     found = columns(unwritten, queries.load(file)[name])
@@ -55,7 +67,7 @@ def test_each_statement_can_be_prepared_and_gives_the_columns_of_its_dataclass(u
 
 
 def test_each_statement_has_a_sentence_and_each_parameter_a_type() -> None:
-    for file, name in STATEMENTS:
+    for file, name in [*STATEMENTS, *(("filters", name) for name in queries.load("filters"))]:
         text = queries.load(file)[name].decode()
         assert text.startswith("-- "), name
         assert not re.search(r"%\(\w+\)s(?!::)", text), name
@@ -102,7 +114,15 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.beat(conn, child.host_id, 20)
         fence = child.must_claim().fence
         tour.crash(child, fence, mode="hold")
-        store.resume(conn, fence.run_id)
+        store.resume(conn, fence.run_id, "me")
+        store.rerun(conn, ids[0], "me")
+        store.dlq_resolve(conn, ids[0], "me")
+        store.retry(conn, ids[0], "me")
+        with pytest.raises(Conflict):
+            store.dlq_delete(conn, ids[0])
+        with pytest.raises(Exception, match="moved too often"):
+            conn.execute("SELECT orbit.moved_too_often(1)")
+        store.recover(conn, auto_resume=True, by="me")
         conn.execute("UPDATE orbit.children SET started_at = '-infinity'")
         store.end_missing_children(conn, child.host_id, [])
         store.rescue(conn, child.host_id, "resume")

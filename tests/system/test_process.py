@@ -9,6 +9,7 @@ import pytest
 
 from orbitd.rules.exits import ExitStatus
 from orbitd.system import memory, process
+from tests.support.daemon import eventually
 
 
 def _sleeper(code: str = "import time; time.sleep(60)", keep_fds: tuple[int, ...] = ()) -> process.Process:
@@ -66,7 +67,7 @@ def test_only_the_named_descriptors_are_inherited() -> None:
 
 def test_the_environment_of_a_process_can_be_read_and_that_of_none_is_empty() -> None:
     child = _sleeper()
-    assert b"MARK=here" in process.environment_of(child.pid)
+    eventually(lambda: process.environment_of(child.pid), lambda seen: b"MARK=here" in seen)  # it has none yet until it is exec'd
     child.kill_session()
     _await_end(child)
     assert process.environment_of(child.pid) == b""

@@ -88,6 +88,7 @@ CREATE TABLE orbit.runs (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     created_by text NOT NULL DEFAULT session_user
 ) PARTITION BY RANGE (id);
+CREATE INDEX runs_key ON orbit.runs (key) WHERE key IS NOT NULL;  -- only runs with a key pay for it
 
 -- Idempotency keys of runs that have not ended.
 CREATE TABLE orbit.keys (
@@ -145,6 +146,7 @@ CREATE TABLE orbit.delayed (
     vacuum_truncate = off
 );
 CREATE INDEX delayed_due_at ON orbit.delayed (due_at);
+CREATE INDEX delayed_lane ON orbit.delayed (lane);
 
 -- Taken back from the dead, and waiting for a person (recovery.mode = "hold").
 CREATE TABLE orbit.interrupted (
@@ -202,6 +204,7 @@ CREATE TABLE orbit.failed (
     crashes     smallint NOT NULL,
     cause       text NOT NULL,
     error       text,
+    group_id    text NOT NULL,                -- the same for the same failure, see fingerprint
     attempts    jsonb NOT NULL,
     failed_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     resolved_at timestamptz,
@@ -209,6 +212,8 @@ CREATE TABLE orbit.failed (
     notes       text,
     CHECK ((resolved_at IS NULL) = (resolved_by IS NULL))
 );
+CREATE INDEX failed_group ON orbit.failed (group_id, run_id);
+CREATE INDEX failed_pipeline ON orbit.failed (pipeline, run_id);
 
 -- Checkpoints. `json`, not `jsonb`: a resumed run must read back exactly the text that the step gave.
 CREATE TABLE orbit.steps (
@@ -289,3 +294,23 @@ SELECT r.id,
   LEFT JOIN orbit.pipelines ON pipelines.name = r.pipeline
   LEFT JOIN orbit.children ON children.id = coalesce(live.child, last.child)
   LEFT JOIN orbit.hosts ON hosts.id = children.host;
+
+
+-- The dead-letter queue for reports and other programs, in the words that such queues usually have.
+CREATE VIEW orbit.dead_letters AS
+SELECT run_id::text AS job_id,
+       queue AS queue_name,
+       pipeline,
+       tenant,
+       args AS job_data,
+       cause,
+       error AS error_message,
+       coalesce(attempts -> -1 ->> 'traceback', attempts -> -1 ->> 'stack') AS error_stack,
+       attempt AS attempts_made,
+       group_id,
+       failed_at,
+       resolved_at IS NOT NULL AS resolved,
+       resolved_at,
+       resolved_by,
+       notes
+  FROM orbit.failed;

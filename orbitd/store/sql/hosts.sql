@@ -54,5 +54,5 @@ SELECT orbit.rescue(%(host)s::int) AS ended;
 SELECT orbit.end_missing_children(%(host)s::int, %(living)s::int[]) AS ended;
 
 -- name: reconcile
--- After a host was ended, at a janitor's start, and once a minute.
-SELECT orbit.reconcile(%(hold)s::boolean, %(limit)s::int) AS taken;
+-- After a host was ended, at a janitor's start, and once a minute; and when a person recovers what was lost.
+SELECT run_id, state FROM orbit.reconcile(%(hold)s::boolean, %(older_than)s::float8, %(limit)s::int);

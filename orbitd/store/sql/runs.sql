@@ -11,14 +11,6 @@ SELECT o_id AS id, o_created AS created, o_state AS state
 -- A producer asks for many.
 SELECT orbit.enqueue_many(%(runs)s::jsonb) AS ids;
 
--- name: cancel
--- An operator cancels a run. Null: there is none.
-SELECT orbit.cancel(%(run)s::bigint, %(by)s::text, %(reason)s::text) AS state;
-
--- name: resume
--- An operator lets an interrupted run go on.
-SELECT orbit.resume(%(run)s::bigint) AS resumed;
-
 -- name: place
 -- Somebody waits for a run.
 SELECT state, lane, seq, attempt FROM orbit.run_place(%(run)s::bigint);
@@ -40,52 +32,13 @@ SELECT r.id
 -- A person gave a full id.
 SELECT id FROM orbit.runs WHERE id = %(number)s::bigint;
 
--- name: latest_ids
--- A page of a list of runs: which to look at, the newest first.
-SELECT id FROM orbit.runs WHERE id < %(before)s::bigint ORDER BY id DESC LIMIT %(limit)s::int;
-
--- name: scheduled_ids
--- The same, when only scheduled runs are asked for.
-SELECT run_id AS id FROM orbit.delayed WHERE run_id < %(before)s::bigint ORDER BY run_id DESC LIMIT %(limit)s::int;
-
--- name: interrupted_ids
--- The same for interrupted runs.
-SELECT run_id AS id FROM orbit.interrupted WHERE run_id < %(before)s::bigint ORDER BY run_id DESC LIMIT %(limit)s::int;
-
--- name: failed_ids
--- The same for failed runs.
-SELECT run_id AS id FROM orbit.failed WHERE run_id < %(before)s::bigint ORDER BY run_id DESC LIMIT %(limit)s::int;
-
--- name: running_ids
--- The same for running runs. They stand at the heads of their lanes, however many wait behind.
-SELECT head.run_id AS id
-  FROM orbit.lanes
- CROSS JOIN LATERAL (
-       SELECT l.run_id, l.state
-         FROM orbit.live l
-        WHERE l.lane = lanes.id
-        ORDER BY l.lane, l.seq
-        LIMIT 1000
-       ) AS head
- WHERE head.state = 1 AND head.run_id < %(before)s::bigint
- ORDER BY 1 DESC
- LIMIT %(limit)s::int;
-
--- name: runs_of_ids
--- A page of a list of runs: those of the runs looked at that were asked for.
-SELECT id, pipeline, queue, state, tenant, attempt, created_at, started_at, finished_at, host, slot, error
-  FROM orbit.runs_view
- WHERE id = ANY (%(ids)s::bigint[])
-   AND (%(states)s::text[] IS NULL OR state = ANY (%(states)s::text[]))
-   AND (%(pipeline)s::text IS NULL OR pipeline LIKE %(pipeline)s::text)
- ORDER BY id DESC;
-
 -- name: run_detail
 -- Everything about one run: the run.
 SELECT v.id, v.pipeline, v.queue, v.state, v.tenant, v.attempt, v.created_at, v.started_at, v.finished_at, v.host, v.slot, v.error,
-       v.priority, v.key, v.due_at, v.cause, r.created_by, r.args::text AS args
+       v.priority, v.key, v.due_at, v.cause, f.group_id AS "group", r.created_by, r.args::text AS args
   FROM orbit.runs_view v
   JOIN orbit.runs r ON r.id = v.id
+  LEFT JOIN orbit.failed f ON f.run_id = v.id
  WHERE v.id = %(run)s::bigint;
 
 -- name: attempts
@@ -100,11 +53,23 @@ SELECT o.attempt, o.outcome, o.cause, o.error, o.traceback, o.stack, h.name AS h
 
 -- name: steps
 -- Everything about one run: its steps.
-SELECT key, 'done' AS state, seconds FROM orbit.steps WHERE run_id = %(run)s::bigint ORDER BY recorded_at;
+SELECT key, 'done' AS state, seconds FROM orbit.steps WHERE run_id = %(run)s::bigint ORDER BY recorded_at, key;
 
 -- name: progress
 -- Everything about one run: how far it has come.
 SELECT fraction, note, at FROM orbit.run_progress WHERE run_id = %(run)s::bigint;
+
+-- name: cancel_asked
+-- Everything about one run: who wants it to stop.
+SELECT by, reason, at FROM orbit.cancel_requests WHERE run_id = %(run)s::bigint;
+
+-- name: read_logs
+-- A person reads a run's log, from where they left off.
+SELECT line, at, attempt, level, message
+  FROM orbit.run_logs
+ WHERE run_id = %(run)s::bigint AND line > %(after)s::int
+ ORDER BY line
+ LIMIT %(limit)s::int;
 
 -- name: text_arguments
 -- orbitctl turns KEY=VALUE into arguments.

@@ -1,8 +1,8 @@
--- End a run that waits in the given place: called by cancel. False: it has left that place meanwhile.
+-- End a run that waits in the given place: called by cancel. False: it has left that place, or has been tried, meanwhile.
 -- The outcome's token is negative and new, because no claim made one.
 -- Locks: as cancel.
 CREATE OR REPLACE FUNCTION orbit.cancel_waiting(
-    p_run bigint, p_state text, p_lane int, p_seq bigint, p_by text, p_reason text
+    p_run bigint, p_state text, p_lane int, p_seq bigint, p_attempt smallint, p_by text, p_reason text
 ) RETURNS boolean
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
@@ -13,12 +13,16 @@ BEGIN
     CASE p_state
         WHEN 'pending' THEN
             DELETE FROM orbit.live l
-             WHERE l.lane = p_lane AND l.seq = p_seq AND l.run_id = p_run AND l.state = 0
+             WHERE l.lane = p_lane AND l.seq = p_seq AND l.run_id = p_run AND l.state = 0 AND l.attempt = p_attempt
             RETURNING l.attempt, l.flags INTO v_live.attempt, v_live.flags;
         WHEN 'scheduled' THEN
-            DELETE FROM orbit.delayed d WHERE d.run_id = p_run RETURNING d.attempt, d.flags INTO v_live.attempt, v_live.flags;
+            DELETE FROM orbit.delayed d
+             WHERE d.run_id = p_run AND d.attempt = p_attempt
+            RETURNING d.attempt, d.flags INTO v_live.attempt, v_live.flags;
         WHEN 'interrupted' THEN
-            DELETE FROM orbit.interrupted i WHERE i.run_id = p_run RETURNING i.attempt, i.flags INTO v_live.attempt, v_live.flags;
+            DELETE FROM orbit.interrupted i
+             WHERE i.run_id = p_run AND i.attempt = p_attempt
+            RETURNING i.attempt, i.flags INTO v_live.attempt, v_live.flags;
     END CASE;
     IF v_live.attempt IS NULL THEN
         RETURN false;

@@ -1,18 +1,29 @@
--- Let a run that was interrupted and held go on from its last recorded step. False: it is not held.
--- Locks: interrupted; then as requeue.
-CREATE OR REPLACE FUNCTION orbit.resume(run bigint) RETURNS boolean
+-- Let a run that was interrupted and held go on from its last recorded step. Returns where the run is now: pending for one
+-- that was held; a run that waits or runs is as it was; null: there is no such run.
+-- Raises OR004 for a run that has ended, and when it is no longer in the state and attempt expected (null: never mind).
+-- Locks: as to_pending; then run_logs.
+CREATE OR REPLACE FUNCTION orbit.resume(
+    run bigint, by_whom text DEFAULT session_user, expected_state text DEFAULT NULL, expected_attempt int DEFAULT NULL
+) RETURNS text
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    v_run orbit.delayed;
+    v_place record;
 BEGIN
-    DELETE FROM orbit.interrupted i
-     WHERE i.run_id = run
-    RETURNING i.run_id, NULL, i.lane, i.attempt, i.errors, i.crashes, i.flags INTO v_run;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    PERFORM orbit.requeue(ARRAY[v_run]);
-    RETURN true;
+    FOR v_try IN 1 .. 100 LOOP
+        SELECT * INTO v_place FROM orbit.place_as_chosen(run, expected_state, expected_attempt);
+        IF NOT FOUND OR v_place.state IN ('pending', 'running', 'scheduled') THEN
+            RETURN v_place.state;
+        ELSIF v_place.state <> 'interrupted' THEN
+            PERFORM orbit.refuse_act(
+                format('run %s is not interrupted: it %s', run, orbit.in_words(v_place.state)),
+                format('try `orbitctl %s %s`', CASE v_place.state WHEN 'failed' THEN 'retry' ELSE 'rerun' END, run)
+            );
+        ELSIF orbit.to_pending(run, v_place.state, v_place.attempt) THEN
+            PERFORM orbit.log_act(run, v_place.attempt, 'resumed', by_whom, NULL);
+            RETURN 'pending';
+        END IF;
+    END LOOP;
+    PERFORM orbit.moved_too_often(run);
 END
 $$;

@@ -1,0 +1,172 @@
+"""`orbitd check`: every fault that can be found beforehand, at once and each with its place.
+
+The configuration in any case, then, if asked, what an import of the pipelines does, and what the database says to us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from orbitd import config
+from orbitd.cli.call import Act, Call
+from orbitd.cli.imports import Imported, import_pipelines
+from orbitd.cli.safety import warnings_of
+from orbitd.config import Faults, Loaded
+from orbitd.ctl.render import Column, Style, table
+from orbitd.errors import ConfigError, ExitCode
+from orbitd.units import format_duration, format_size
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault. `place` is a file's line, a variable or a flag; `details` a traceback or stack."""
+
+    place: str
+    key: str
+    message: str
+    hint: str | None = None
+    details: str = ""
+    exit_code: ExitCode = ExitCode.CONFIG
+
+
+@dataclass
+class Report:
+    """What has been found; None is what nobody asked for, or what could not be asked."""
+
+    files: list[str] = field(default_factory=list)
+    errors: list[Finding] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    imported: Imported | None = None
+    databases: dict[str, dict[str, Any]] | None = None
+    """By the option of [database] that has its address."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """78 if anything must be mended here; 69 if only the database does not answer."""
+        return max((error.exit_code for error in self.errors), default=ExitCode.OK)
+
+    def document(self) -> dict[str, Any]:
+        """orbit.check/1."""
+        return {
+            "schema": "orbit.check/1",
+            "ok": not self.errors,
+            "files": self.files,
+            "errors": [{name: value for name, value in asdict(error).items() if name != "exit_code"} for error in self.errors],
+            "warnings": self.warnings,
+            "pipelines": self.imported.pipelines if self.imported else None,
+            "rss_bytes": self.imported.rss_bytes if self.imported else None,
+            "database": self.databases,
+        }
+
+
+def check(call: Call) -> int:
+    """`orbitd check`."""
+    report = Report()
+    try:
+        loaded = call.survey()
+        config.require_database(loaded.settings)
+    except Faults as faults:
+        report.errors += [Finding(fault.place, fault.key, fault.message, faults.hint) for fault in faults.faults]
+    except ConfigError as error:
+        report.errors.append(Finding("", "database.url", error.message, error.hint))
+    else:
+        report.files = [str(path) for path in loaded.files]
+        report.warnings += warnings_of(loaded)
+        if call.args["import"]:
+            call.refuse_root()
+            _import(report, loaded)
+        if call.args["connect"]:
+            _connect(report, loaded)
+    call.out.document(report.document(), _told(report, call.out.style))
+    return report.exit_code
+
+
+def _import(report: Report, loaded: Loaded) -> None:
+    imported = import_pipelines(loaded.settings, loaded.environ)
+    if imported.failure:
+        place = loaded.origins["app", "pipelines"].where
+        report.errors.append(Finding(place, "app.pipelines", imported.failure, imported.hint, imported.details))
+        return
+    report.imported = imported
+    report.warnings += [f"the import of the pipelines leaves a thread: {name}; children do not have it" for name in imported.threads]
+    report.warnings += [f"the import of the pipelines leaves {name} open; all children share it" for name in imported.sockets]
+    limit_bytes = loaded.settings.children.max_rss
+    if 0 < limit_bytes <= imported.rss_bytes:
+        had = format_size(imported.rss_bytes)
+        message = f"is {format_size(limit_bytes)}, and a child has {had} from the import alone: each would be replaced after every run"
+        hint = f"set it well above {had}, or to 0 for no limit"
+        report.errors.append(Finding(loaded.origins["children", "max_rss"].where, "children.max_rss", message, hint))
+
+
+def _connect(report: Report, loaded: Loaded) -> None:
+    from orbitd.cli import probing  # it imports the database's driver
+
+    report.databases = {}
+    for key, address in probing.addresses(loaded.settings):
+        place = loaded.origins["database", key].where
+        answer = probing.ask(address, loaded.settings, is_admin=key == "admin_url")
+        report.databases[key] = answer.facts
+        report.errors += [
+            Finding(place, f"database.{key}", fault.message, fault.hint, exit_code=fault.exit_code) for fault in answer.faults
+        ]
+
+
+# --- for people ---
+
+
+def _told(report: Report, style: Style) -> Iterator[str]:
+    if report.files or not report.errors:
+        yield style.plain(f"configuration: {', '.join(report.files) or 'no file, only environment and command line'}")
+    if report.imported:
+        yield f"pipelines: {len(report.imported.pipelines)}, imported into {format_size(report.imported.rss_bytes)} of memory"
+        yield from (f"  {line}" for line in _pipelines(report.imported.pipelines, style))
+    for key, database in (report.databases or {}).items():
+        yield style.plain(f"database.{key}: {_database(database)}")
+    for warning in report.warnings:
+        yield f"{style.paint('warning:', 'yellow')} {style.plain(warning)}"
+    for error in report.errors:
+        yield from _error(error, style)
+    yield from _hints(report.errors, style)
+    yield _summary(report)
+
+
+def _pipelines(pipelines: Sequence[Mapping[str, Any]], style: Style) -> Iterator[str]:
+    columns = (
+        Column("PIPELINE", lambda row: row["name"], elastic=True),
+        Column("QUEUE", lambda row: row["queue"]),
+        Column("TIMEOUT", lambda row: format_duration(row["timeout_seconds"]) if row["timeout_seconds"] else "none", right=True),
+    )
+    return table(columns, pipelines, style)
+
+
+def _database(database: Mapping[str, Any]) -> str:
+    facts = [database["database"]]
+    if database["server"]:
+        version = database["schema_version"]
+        facts += [f"PostgreSQL {database['server']}", f"as {database['user']}", f"schema version {version}" if version else "no schema"]
+    return ", ".join(facts)
+
+
+def _error(error: Finding, style: Style) -> Iterator[str]:
+    where = ": ".join(filter(None, (error.place, error.key)))
+    first, *more = error.message.splitlines() or [""]
+    yield f"{style.paint('error:', 'red')} {style.plain(f'{where}: {first}' if where else first)}"
+    yield from (f"  {style.plain(line)}" for line in (*more, *error.details.rstrip().splitlines()))
+
+
+def _hints(errors: Sequence[Finding], style: Style) -> Iterator[str]:
+    """Each once: many faults of one file have the same."""
+    for hint in dict.fromkeys(error.hint for error in errors if error.hint):
+        yield f"{style.paint('hint:', 'dim')} {style.plain(hint)}"
+
+
+def _summary(report: Report) -> str:
+    def counted(number: int, what: str) -> str:
+        return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+    return ", ".join([counted(len(report.errors), "error"), *([counted(len(report.warnings), "warning")] if report.warnings else [])])
+
+
+ACTS: Mapping[str, Act] = {"check": check}

@@ -1,0 +1,78 @@
+"""`orbitd run`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from setproctitle import getproctitle
+
+from orbitd import config
+from orbitd.arbiter import Arbiter
+from orbitd.cli.announce import announce, log_warnings
+from orbitd.cli.call import Act, Call
+from orbitd.config import Settings
+from orbitd.control.server import Server
+from orbitd.errors import Conflict
+from orbitd.incarnation import Incarnation
+from orbitd.system import clock, log
+from orbitd.system.pidfile import PidFile
+from orbitd.verbs import Verbs
+
+
+def run(call: Call) -> int:
+    """Supervise until told to stop; returns the exit code."""
+    loaded = call.survey()
+    settings = loaded.settings
+    config.require_database(settings)
+    call.refuse_root()
+    adopt_environment(loaded.environ)
+    log.set_up("arbiter", settings.logging, host=settings.instance.name)
+    socket = config.socket_path(settings, os.environ)
+    with ExitStack() as undo:
+        with _naming_the_other(socket):
+            arbiter = Arbiter(settings, reader(call), Incarnation.begin(config.state_dir(settings, os.environ)))
+            verbs = Verbs(arbiter, str(call.file) if call.file else None)
+            server = Server(socket, arbiter.wakeup.selector, verbs.answer, clock=clock.now, group=settings.control.group)
+        undo.callback(server.close)
+        if settings.instance.pid_file:
+            undo.callback(PidFile.write(Path(settings.instance.pid_file)).remove)
+        announce(call, loaded, socket)
+        arbiter.serve(server)
+        return arbiter.run()
+
+
+@contextmanager
+def _naming_the_other(socket: Path) -> Iterator[None]:
+    """A Conflict with a daemon that runs already says how to speak to that one."""
+    try:
+        yield
+    except Conflict as error:
+        seen = f"see it with: orbitctl --socket {socket} status"
+        raise Conflict(error.message, f"{seen}; or give this one an instance.state_dir and control.socket of its own") from error
+
+
+def reader(call: Call) -> Callable[[], Settings]:
+    """What reads the configuration anew, at each reload. It raises ConfigError, and then has changed nothing."""
+
+    def read() -> Settings:
+        loaded = call.survey()
+        config.require_database(loaded.settings)
+        adopt_environment(loaded.environ)
+        log_warnings(loaded)
+        return loaded.settings
+
+    return read
+
+
+def adopt_environment(environ: Mapping[str, str]) -> None:
+    """Make this the environment that the next mold is born with: the one we were started with, and the variables of app.env_file."""
+    getproctitle()  # it remembers where the title is, which is found by the first environment only
+    for name in os.environ.keys() - environ.keys():
+        del os.environ[name]
+    os.environ.update(environ)
+
+
+ACTS: Mapping[str, Act] = {"run": run}

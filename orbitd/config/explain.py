@@ -1,0 +1,144 @@
+"""The options for a reader's eyes: what is in force and why, what an option means, what a reload would change.
+
+Values are told as TOML; of a secret nobody learns more than whether two are the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orbitd.config import OPTIONS, masked
+from orbitd.config.faults import nearest
+from orbitd.config.manual import toml
+from orbitd.config.options import environment_name
+from orbitd.errors import NoSuchObject
+from orbitd.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orbitd.config import Key, Loaded
+
+
+class Shown(NamedTuple):
+    """An option in force. `meaning` is what a value such as "auto" came to, else ""."""
+
+    key: str
+    value: str
+    meaning: str
+    origin: str
+    is_default: bool
+
+
+class Explanation(NamedTuple):
+    """All that is known of an option. `value`, `meaning` and `origin` are "" when it is not known what is in force."""
+
+    key: str
+    doc: str
+    words: str
+    default: str
+    reload: str
+    reload_words: str
+    environment: str
+    flags: tuple[str, ...]
+    variables: tuple[str, ...]
+    value: str
+    meaning: str
+    origin: str
+
+    def lines(self) -> list[str]:
+        """For people."""
+        facts = {
+            "in force": _with_remark(self.value, self.meaning),
+            "from": self.origin,
+            "default": self.default,
+            "may be": self.words,
+            "reload": f"{self.reload}: {self.reload_words}",
+            "flags": ", ".join([*self.flags, f"--set {self.key}=VALUE"]),
+            "environment": ", ".join([self.environment, *self.variables]),
+        }
+        return [self.key, f"  {self.doc}", *(f"  {name + ':':<13}{fact}" for name, fact in facts.items() if fact)]
+
+
+class Difference(NamedTuple):
+    """An option whose value differs between two configurations."""
+
+    key: str
+    before: str
+    after: str
+    reload: str
+
+
+def shown(loaded: Loaded) -> list[Shown]:
+    """Every option, in the order of the table."""
+    return [_shown(key, loaded) for key in OPTIONS]
+
+
+def explained(name: str, loaded: Loaded | None = None) -> Explanation:
+    """What `name`, such as "poll.interval", is. Raises NoSuchObject."""
+    section, _, last = name.partition(".")
+    key = (section, last)
+    option = OPTIONS.get(key)
+    if option is None:
+        raise _unknown(name)
+    now = _shown(key, loaded) if loaded else Shown(name, "", "", "", is_default=False)
+    return Explanation(
+        key=name,
+        doc=option.doc,
+        words=option.kind.words,
+        default=toml(option.default),
+        reload=option.reload,
+        reload_words=f"a changed value counts {option.reload.words}",
+        environment=environment_name(key),
+        flags=option.flags,
+        variables=tuple(variable.name for variable in option.variables),
+        value=now.value,
+        meaning=now.meaning,
+        origin=now.origin,
+    )
+
+
+def differences(before: Loaded, after: Loaded) -> list[Difference]:
+    """The options that have another value in `after`, whether or not they are written differently."""
+    return list(_differences(before, after))
+
+
+def _differences(before: Loaded, after: Loaded) -> Iterator[Difference]:
+    for key, option in OPTIONS.items():
+        if _in_force(key, before) != _in_force(key, after):
+            old, new = _shown(key, before), _shown(key, after)
+            if old.value == new.value:
+                old, new = (one._replace(value=_with_remark(one.value, one.meaning)) for one in (old, new))
+            yield Difference(old.key, old.value, new.value, option.reload)
+
+
+def _shown(key: Key, loaded: Loaded) -> Shown:
+    origin = loaded.origins[key]
+    return Shown(".".join(key), toml(origin.written), _meaning(key, loaded), origin.where, is_default=_is_default(key, origin.written))
+
+
+def _meaning(key: Key, loaded: Loaded) -> str:
+    option, written, value = OPTIONS[key], loaded.origins[key].written, _in_force(key, loaded)
+    meaning = (masked(value) if value else "") if option.secret else printable(option.kind.meaning(value))
+    return "" if meaning == str(written) else meaning
+
+
+def _is_default(key: Key, written: object) -> bool:
+    """Also when the default is written differently: "1m" for "60s"."""
+    option = OPTIONS[key]
+    return written == option.default or (not option.secret and bool(option.kind.read(written) == option.kind.read(option.default)))
+
+
+def _in_force(key: Key, loaded: Loaded) -> Any:
+    section, name = key
+    return getattr(getattr(loaded.settings, section), name)
+
+
+def _with_remark(value: str, remark: str) -> str:
+    return f"{value}  # {remark}" if remark else value
+
+
+def _unknown(name: str) -> NoSuchObject:
+    near = nearest(name, map(".".join, OPTIONS))
+    hint = f"did you mean {near}?" if near else "`orbitd config show` lists every option"
+    return NoSuchObject(f"there is no option {printable(name, 60)}", hint)

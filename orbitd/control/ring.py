@@ -1,0 +1,32 @@
+"""The last events of the daemon, for `orbitctl events`: bounded in number and in length."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import Any
+
+from orbitd.control.commands import MOST_EVENTS
+from orbitd.system.log.entry import Entry, cut
+from orbitd.system.log.sink import Sink
+
+_LONGEST_TEXT = 500
+
+
+class Ring(Sink):
+    """A place that log lines go to. Each gets the next number, from 1 on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._events: deque[dict[str, Any]] = deque(maxlen=MOST_EVENTS)
+        self.last_number = 0
+
+    def after(self, number: int, limit: int) -> list[dict[str, Any]]:
+        """The latest events after that number, at most `limit` of them, the latest last."""
+        later = min(limit, self.last_number - number, len(self._events))
+        return list(islice(self._events, len(self._events) - max(0, later), None))
+
+    def _write(self, entry: Entry) -> None:
+        self.last_number += 1
+        short = {name: cut(value, _LONGEST_TEXT) if isinstance(value, str) else value for name, value in entry.items()}
+        self._events.append({"number": self.last_number, **short})

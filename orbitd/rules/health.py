@@ -1,0 +1,101 @@
+"""Whether all is well: pure judgement, with hysteresis, so that a value at its limit does not flap.
+
+failing        nothing has ended for `silence` and more than `errors_unhealthy` failures in a row
+               (well again below `errors_healthy`, which the next success brings)
+failure_rate   more than `failure_rate` of the recent attempts failed (well again below it)
+paused, stuck_runs, no_child, and the daemon's own problems: as long as they last
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """How grave it is; the gravest reason counts."""
+
+    HEALTHY = "healthy"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+_GRAVITY = tuple(Status)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is still well. `silence_seconds` is also the least time that the failure rate is taken over."""
+
+    failure_rate: float = 0.05
+    errors_unhealthy: int = 5
+    errors_healthy: int = 3
+    silence_seconds: float = 300.0
+    min_runs: int = 20
+    is_pause_unhealthy: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is judged. `silent_seconds`: since the last attempt ended, or since the start."""
+
+    ended: int = 0
+    failed: int = 0
+    failures_in_row: int = 0
+    silent_seconds: float = 0.0
+    stuck_runs: int = 0
+    able: int = 0
+    target: int = 0
+    is_starting: bool = False
+    is_stopping: bool = False
+    is_paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not well, and what to type."""
+
+    code: str
+    status: Status
+    message: str
+    command: str
+
+
+def judge(facts: Facts, bounds: Bounds, before: frozenset[str]) -> Iterator[Finding]:
+    """What is not well. `before`: the codes of the last judgement."""
+    if facts.is_stopping:
+        yield Finding("stopping", Status.WARNING, "the daemon is stopping", "orbitctl status")
+    elif facts.is_starting:
+        yield Finding("starting", Status.WARNING, "the pipelines are being imported for the first time", "orbitctl status")
+    elif facts.target and not facts.able:
+        yield Finding("no_child", Status.ERROR, f"none of {facts.target} children can start a run", "orbitctl list")
+    if _is_failing(facts, bounds, was_failing="failing" in before):
+        message = f"the last {facts.failures_in_row} attempts failed, and none has ended for {facts.silent_seconds:.0f} s"
+        yield Finding("failing", Status.ERROR, message, "orbitctl dlq list")
+    if _is_rate_high(facts, bounds, was_high="failure_rate" in before):
+        message = f"{facts.failed} of the last {facts.ended} attempts failed, more than {bounds.failure_rate:.0%}"
+        yield Finding("failure_rate", Status.WARNING, message, "orbitctl runs state:failed since:1h")
+    if facts.stuck_runs:
+        yield Finding("stuck_runs", Status.WARNING, f"{facts.stuck_runs} runs have outlived their time", "orbitctl list")
+    if facts.is_paused and bounds.is_pause_unhealthy:
+        yield Finding("paused", Status.WARNING, "the daemon is paused: it starts no runs", "orbitctl unpause")
+
+
+def gravest(statuses: Iterable[Status]) -> Status:
+    """The gravest of them; healthy when there is none."""
+    return max(statuses, key=_GRAVITY.index, default=Status.HEALTHY)
+
+
+def _is_failing(facts: Facts, bounds: Bounds, *, was_failing: bool) -> bool:
+    if was_failing:
+        return facts.failures_in_row >= bounds.errors_healthy
+    return facts.silent_seconds >= bounds.silence_seconds and facts.failures_in_row > bounds.errors_unhealthy
+
+
+def _is_rate_high(facts: Facts, bounds: Bounds, *, was_high: bool) -> bool:
+    """Too few attempts tell nothing: it stays as it was, until there are none at all."""
+    if facts.ended < bounds.min_runs:
+        return was_high and facts.ended > 0
+    rate = facts.failed / facts.ended
+    return rate >= bounds.failure_rate if was_high else rate > bounds.failure_rate

@@ -1,0 +1,134 @@
+"""How this daemon does: what its children have ended, and whether that is healthy.
+
+The arbiter's look at shared memory feeds it; `orbitctl metrics`, `orbitctl health` and the periodic report read it.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from orbitd.config.model import Health, Settings
+from orbitd.rules import health
+from orbitd.rules.roster import Roster
+from orbitd.rules.states import StopLevel
+from orbitd.rules.supervise import Desired
+from orbitd.rules.tally import Count, Tally
+from orbitd.system import clock
+from orbitd.system.slots import Record, SharedSlots
+
+_MARGIN_SECONDS = 5.0
+"""A run that is killed at the end of its time is gone by then."""
+
+
+class Vitals:
+    """The tally over the shared records, and the last judgement on it."""
+
+    def __init__(self, slots: SharedSlots) -> None:
+        self._slots = slots
+        self.tally = Tally(started_at=clock.now())
+        self.findings: list[health.Finding] = []
+        self.stuck_runs = 0
+
+    def look(self, slot: int) -> None:
+        """Add what the child of a slot has done since the last look."""
+        self.tally.note(slot, _count(self._slots.records[slot]), clock.now())
+
+    def bury(self, slot: int, *, lost_runs: int) -> None:
+        """A child is dead, and so many attempts have failed with it. Its record is still there."""
+        self.look(slot)
+        self.tally.bury(slot, lost_runs=lost_runs, now=clock.now())
+
+    def judge(self, settings: Settings, roster: Roster, desired: Desired, *, is_starting: bool) -> list[health.Finding]:
+        """What is not well just now. Called at every look, so that it depends on what happened and not on who asked when."""
+        now, rules = clock.now(), settings.health
+        ended, failed = self.tally.recent(now, rules.silence, rules.min_runs)
+        records = [self._slots.records[child.slot] for child in roster.children()]
+        self.stuck_runs = sum(_is_stuck(record, rules.stuck_after, settings.runs.kill_after) for record in records)
+        facts = health.Facts(
+            ended=ended,
+            failed=failed,
+            failures_in_row=self.tally.failures_in_row,
+            silent_seconds=now - (self.tally.last_ended_at or self.tally.started_at),
+            stuck_runs=self.stuck_runs,
+            able=len(roster.able()),
+            target=desired.count,
+            is_starting=is_starting,
+            is_stopping=desired.stop_level > StopLevel.NONE,
+            is_paused=desired.is_paused,
+        )
+        self.findings = list(health.judge(facts, _bounds(rules), frozenset(finding.code for finding in self.findings)))
+        return self.findings
+
+    def metrics(self) -> dict[str, Any]:
+        """The numbers of `orbitctl metrics`: rates in percent, execution times in milliseconds, times in RFC 3339."""
+        now, tally = clock.now(), self.tally
+        return {
+            "uptime": _in_words(now - tally.started_at),
+            "uptimeSeconds": int(now - tally.started_at),
+            "totalRuns": tally.total,
+            "succeeded": tally.succeeded,
+            "failed": tally.failed,
+            "successRate": round(tally.success_rate * 100, 2),
+            "errorRate": round(tally.error_rate * 100, 2),
+            "runsPerHour": round(tally.runs_per_hour(now), 2),
+            "avgExecutionTime": round(tally.average_seconds * 1000),
+            "minExecutionTime": round(tally.seconds_least * 1000),
+            "maxExecutionTime": round(tally.seconds_most * 1000),
+            "workerStartTime": _wall(tally.started_at, now),
+            "lastRunTime": _wall(tally.last_ended_at, now),
+            "timestamp": _wall(now, now),
+        }
+
+    def report(self) -> dict[str, Any]:
+        """The same for the log, with the names and in the words that the Orbit worker's report has."""
+        metrics = self.metrics()
+        return {
+            "uptime": str(metrics["uptime"]),
+            "totalRuns": self.tally.total,
+            "succeeded": self.tally.succeeded,
+            "failed": self.tally.failed,
+            "errorRate": f"{self.tally.error_rate:.2%}",
+            "successRate": f"{self.tally.success_rate:.2%}",
+            "runsPerHour": f"{metrics['runsPerHour']:.2f}",
+            "avgDuration": f"{metrics['avgExecutionTime']}ms",
+            "minDuration": f"{metrics['minExecutionTime']}ms",
+            "maxDuration": f"{metrics['maxExecutionTime']}ms",
+        }
+
+
+def _wall(at: float | None, now: float) -> str | None:
+    if at is None:
+        return None
+    return datetime.fromtimestamp(time.time() - (now - at), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _in_words(seconds: float) -> str:
+    """Such as "2h 15m 32s"."""
+    hours, rest = divmod(int(seconds), 3600)
+    minutes, rest = divmod(rest, 60)
+    return " ".join(part for part in (f"{hours}h" if hours else "", f"{minutes}m" if hours or minutes else "", f"{rest}s") if part)
+
+
+def _count(record: Record) -> Count:
+    return Count(record.succeeded, record.failed, record.seconds_total, record.seconds_least, record.seconds_most, record.ended_at)
+
+
+def _is_stuck(record: Record, stuck_after_seconds: float | None, kill_after_seconds: float) -> bool:
+    if not record.run_id:
+        return False
+    if stuck_after_seconds is not None:
+        return clock.now() - record.since > stuck_after_seconds
+    return 0 < record.run_deadline < clock.now() - kill_after_seconds - _MARGIN_SECONDS
+
+
+def _bounds(rules: Health) -> health.Bounds:
+    return health.Bounds(
+        failure_rate=rules.failure_rate,
+        errors_unhealthy=rules.errors_unhealthy,
+        errors_healthy=rules.errors_healthy,
+        silence_seconds=rules.silence,
+        min_runs=rules.min_runs,
+        is_pause_unhealthy=rules.queue_paused,
+    )

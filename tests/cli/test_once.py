@@ -1,0 +1,86 @@
+"""`orbitd once`: what is due is done, then it ends, and its exit code tells how it went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orbitd import store
+from tests.cli.conftest import Orbitd
+from tests.ctl.schemas import check as check_schema
+
+pytestmark = [pytest.mark.daemon, pytest.mark.timeout(60)]
+
+Configure = Callable[..., Path]
+CONFIG = """
+    [app]
+    pipelines = ["./code/"]
+    [children]
+    count = 2
+    [logging]
+    format = "json"
+"""
+
+
+@pytest.fixture
+def once(orbitd: Orbitd, configure: Configure, dsn: str) -> Callable[..., Any]:
+    """Run `orbitd once ARGUMENTS`."""
+    configure(CONFIG)
+    return lambda *arguments, **environment: orbitd("once", "--allow-root", *arguments, **{"DATABASE_URL": dsn, **environment})
+
+
+def states(conn: store.Connection) -> list[str]:
+    return [row[0] for row in conn.execute("select state from orbit.runs order by id").fetchall()]
+
+
+def test_nothing_due_ends_with_0(once: Callable[..., Any]) -> None:
+    done = once()
+    assert (done.returncode, done.stdout) == (0, "nothing was due\n")
+
+
+def test_all_that_is_due_is_done(once: Callable[..., Any], conn: store.Connection) -> None:
+    runs = [store.enqueue(conn, "mail.send", {"to": f"{number}@example.org"}).id for number in range(5)]
+    done = once()
+    assert (done.returncode, done.stdout) == (0, "5 succeeded, 0 failed\n"), done.stderr
+    assert [store.describe(conn, run)["state"] for run in runs] == ["succeeded"] * 5
+
+
+def test_a_failed_attempt_ends_with_20(once: Callable[..., Any], conn: store.Connection) -> None:
+    store.enqueue(conn, "mail.send", {"to": "a@example.org"})
+    store.enqueue(conn, "mail.fail", {})
+    done = once("--json")
+    assert done.returncode == 20
+    answer = json.loads(done.stdout)
+    check_schema(answer)
+    assert (answer["succeeded"], answer["failed"]) == (1, 1)
+
+
+def test_max_leaves_the_rest(once: Callable[..., Any], conn: store.Connection) -> None:
+    runs = [store.enqueue(conn, "mail.send", {"to": "a@example.org"}).id for _ in range(5)]
+    done = once("--max", "2")
+    assert (done.returncode, done.stdout) == (0, "2 succeeded, 0 failed\n")
+    assert sorted(store.describe(conn, run)["state"] for run in runs) == ["pending"] * 3 + ["succeeded"] * 2
+
+
+def test_a_database_that_does_not_answer_ends_with_69_in_time(once: Callable[..., Any], folder: Path) -> None:
+    done = once("--set", "database.connect_timeout=1s", DATABASE_URL=f"postgresql:///app?host={folder}")
+    assert done.returncode == 69
+    assert "orbitd: the database cannot be used: " in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_broken_configuration_ends_with_78(once: Callable[..., Any], folder: Path) -> None:
+    assert once("--set", "children.count=many").returncode == 78
+    (folder / "code" / "work.py").write_text("import nonsense_that_is_nowhere\n")
+    done = once()
+    assert done.returncode == 78
+    assert "nonsense_that_is_nowhere" in done.stderr
+
+
+def test_it_leaves_nothing_behind(once: Callable[..., Any], folder: Path) -> None:
+    once(TMPDIR=str(folder))
+    assert sorted(path.name for path in folder.iterdir()) == ["code", "orbitd.toml"]

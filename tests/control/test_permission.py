@@ -1,0 +1,170 @@
+"""Who may ask: root, the daemon's user, and the members of control.group. Each asker is a process of another user."""
+
+from __future__ import annotations
+
+import grp
+import os
+import selectors
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orbitd.control.server import Server
+from orbitd.control.wire import Answer, parse_answer
+from orbitd.errors import OrbitError, Refused
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
+
+GROUP = next(group for group in grp.getgrall() if group.gr_gid not in (0, 65534))
+STRANGER = 54321
+# The standard library of the system's own interpreter: a stranger may not be able to read ours.
+PYTHON = Path(sys.base_prefix, "bin", "python3")
+ASK = """
+import contextlib, socket, sys
+with socket.socket(socket.AF_UNIX) as asker:
+    asker.connect(sys.argv[1])
+    with contextlib.suppress(BrokenPipeError):  # whoever is refused is told so before he has asked
+        asker.sendall(b'{"command": "ping"}\\n')
+    sys.stdout.write(asker.makefile().readline())
+"""
+PATIENCE_SECONDS = 20.0
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that everybody may pass through, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="orbitd-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+class Daemon:
+    """A server for a group, whose loop turns while somebody asks."""
+
+    def __init__(self, path: Path, group: str) -> None:
+        self.path = path
+        self.selector = selectors.DefaultSelector()
+        self.server = Server(path, self.selector, lambda _request: Answer({"pong": True}), group=group)
+
+    def asked_by(self, user: int, group: int, *more_groups: int) -> dict[str, Any]:
+        """The answer to somebody. Raises Refused, and PermissionError when the kernel lets nobody through."""
+        command = [str(PYTHON), "-I", "-c", ASK, str(self.path)]
+        asker = subprocess.Popen(
+            command, user=user, group=group, extra_groups=more_groups, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while asker.poll() is None and time.monotonic() < deadline:
+            for key, _ in self.selector.select(0.01):
+                key.data()
+        told, complaint = asker.communicate(timeout=PATIENCE_SECONDS)
+        if b"PermissionError" in complaint:
+            raise PermissionError
+        return parse_answer(told)
+
+    def close(self) -> None:
+        self.server.close()
+        self.selector.close()
+
+
+@pytest.fixture
+def daemon(folder: Path) -> Iterator[Daemon]:
+    daemon = Daemon(folder / "run/orbitd.sock", GROUP.gr_name)
+    yield daemon
+    daemon.close()
+
+
+def mode_and_group(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return stat.S_IMODE(status.st_mode), status.st_gid
+
+
+def test_the_socket_belongs_to_the_group_and_so_does_the_folder_that_was_made_for_it(daemon: Daemon) -> None:
+    assert mode_and_group(daemon.path) == (0o660, GROUP.gr_gid)
+    assert mode_and_group(daemon.path.parent) == (0o710, GROUP.gr_gid)
+
+
+def test_a_member_may_ask_whether_the_group_is_its_first_or_another(daemon: Daemon) -> None:
+    assert daemon.asked_by(STRANGER, GROUP.gr_gid) == {"pong": True}
+    assert daemon.asked_by(STRANGER, STRANGER, GROUP.gr_gid) == {"pong": True}
+
+
+def test_root_may_ask(daemon: Daemon) -> None:
+    assert daemon.asked_by(0, 0) == {"pong": True}
+
+
+def test_the_kernel_keeps_others_away(daemon: Daemon) -> None:
+    with pytest.raises(PermissionError):
+        daemon.asked_by(STRANGER, STRANGER)
+
+
+def test_others_are_refused_even_when_somebody_has_opened_the_socket_to_all(daemon: Daemon) -> None:
+    daemon.path.parent.chmod(0o711)
+    daemon.path.chmod(0o666)
+    with pytest.raises(Refused, match=f"user {STRANGER} may not operate this daemon") as refused:
+        daemon.asked_by(STRANGER, STRANGER)
+    assert f"as a member of group {GROUP.gr_name}" in str(refused.value)
+
+
+def test_a_socket_that_was_removed_comes_back_for_the_same_group(daemon: Daemon) -> None:
+    daemon.path.unlink()
+    daemon.server.ensure_bound()
+    assert mode_and_group(daemon.path) == (0o660, GROUP.gr_gid)
+    assert daemon.asked_by(STRANGER, GROUP.gr_gid) == {"pong": True}
+
+
+def test_a_folder_that_was_there_before_keeps_its_mode(folder: Path) -> None:
+    (folder / "run").mkdir(mode=0o700)
+    daemon = Daemon(folder / "run/orbitd.sock", GROUP.gr_name)
+    try:
+        assert mode_and_group(folder / "run") == (0o700, folder.stat().st_gid)
+        with pytest.raises(PermissionError):
+            daemon.asked_by(STRANGER, GROUP.gr_gid)
+    finally:
+        daemon.close()
+
+
+@pytest.mark.parametrize("group", ["", "no-such-group"])
+def test_without_such_a_group_the_socket_is_for_its_own_user_alone(folder: Path, group: str) -> None:
+    daemon = Daemon(folder / "orbitd.sock", group)
+    try:
+        assert mode_and_group(daemon.path)[0] == 0o600
+        daemon.path.chmod(0o666)
+        with pytest.raises(OrbitError, match="may not operate"):
+            daemon.asked_by(STRANGER, GROUP.gr_gid)
+    finally:
+        daemon.close()
+
+
+def test_at_no_time_is_the_socket_open_to_another_group(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    give = os.chown
+
+    def chown(path: Path, user: int, group: int) -> None:
+        seen.append(mode_and_group(path))
+        give(path, user, group)
+
+    monkeypatch.setattr(os, "chown", chown)
+    daemon = Daemon(folder / "orbitd.sock", GROUP.gr_name)
+    daemon.close()
+    assert seen == [(0o600, folder.stat().st_gid)]
+
+
+def test_a_group_that_we_may_not_give_the_socket_to_gets_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chown(_path: Path, _user: int, _group: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", chown)
+    daemon = Daemon(folder / "orbitd.sock", GROUP.gr_name)
+    try:
+        assert mode_and_group(daemon.path)[0] == 0o600
+    finally:
+        daemon.close()
