@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-_FAILED = 1
-_INTERRUPTED = 130
-_KINDS = {"mold": "orbitd.mold", "janitor": "orbitd.janitor", "probe": "orbitd.cli.probe"}
+from orbitd.edge import exit_code
+
+_KINDS = {"mold": "orbitd.mold", "janitor": "orbitd.janitor", "probe": "orbitd.cli.import_probe"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -16,30 +16,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["--as"]:
         return _serve_as(arguments[1], int(arguments[2]))
-    try:
-        from orbitd.cli.app import run  # within reach of Ctrl-C
 
-        code = run(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader has seen enough (`| head -1`): that is no error of ours.
-        _discard_output()
-        return 0
-    except OSError as error:
-        _discard_output()
-        print(f"orbitd: cannot go on: {(error.strerror or str(error)).lower()}", file=sys.stderr)
-        return _FAILED
-    return code
+    def run() -> int:
+        from orbitd.cli import app  # within reach of Ctrl-C
 
+        return app.run(arguments)
 
-def _discard_output() -> None:
-    """What is still buffered would fail again when the interpreter ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    return exit_code("orbitd", run)
 
 
 def _open_standard_descriptors() -> None:

@@ -6,24 +6,25 @@
         sleep until something happens or a deadline is due
         note what has happened                  (facts, in the roster)
 
-Signals and commands edit the *desired state* and nothing else. It must not be able to die of what its children die of.
+Signals and commands edit the *desired state*, and leave it to the next turn to act on it. A few do more: what forgives earlier
+deaths (scale, restart, reload) notes that as a fact, and `kill` performs its kill at once. The arbiter must not be able to die
+of what its children die of.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from setproctitle import setproctitle
 
-from orbitd.config import Settings
+from orbitd.config import Loaded, Settings
 from orbitd.control.ring import Ring
 from orbitd.control.server import Server
 from orbitd.errand import Errand
@@ -31,7 +32,7 @@ from orbitd.errors import ExitCode, OrbitError
 from orbitd.fleet import Death, Fleet
 from orbitd.generations import Generations, Reload, limits_of
 from orbitd.incarnation import Incarnation
-from orbitd.rules import actions, events, supervise
+from orbitd.rules import actions, events, health, supervise
 from orbitd.rules.exits import judge
 from orbitd.rules.limits import MOST_CHILDREN
 from orbitd.rules.once import Once
@@ -52,48 +53,52 @@ _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "TSTP"
 
 @dataclass(slots=True)
 class DatabaseNews:
-    """What the janitor last said of the database, and since when it says so. `was_up`: it has been there once."""
+    """What the janitor last said of the database, and since when it says so: until its first word, since it could say one.
+
+    `is_word`: it has said one. `was_up`: the database has been there once.
+    """
 
     is_up: bool = False
     why: str | None = "not connected yet"
-    command: str = "orbitctl status"
-    since: float = math.inf
+    command: str = "orbitd check --connect"
+    since: float = field(default_factory=clock.now)
+    is_word: bool = False
     was_up: bool = False
 
 
 class Arbiter:
-    """Supervises; see the module's text. `load_settings` reads the configuration anew and raises ConfigError.
+    """Supervises; see the module's text. `load` reads the configuration anew and raises ConfigError.
 
     With `once` it does what is due, and ends by itself: with OK, DATABASE_UNAVAILABLE, or FAILED when no child stays alive.
     """
 
-    def __init__(
-        self, settings: Settings, load_settings: Callable[[], Settings], incarnation: Incarnation, once: Once | None = None
-    ) -> None:
-        self._generations, self._incarnation = Generations(settings, load_settings), incarnation
+    def __init__(self, loaded: Loaded, load: Callable[[], Loaded], incarnation: Incarnation, once: Once | None = None) -> None:
+        self._generations, self._incarnation = Generations(loaded, load), incarnation
         self.wakeup = Wakeup()
         self.fleet = Fleet(self, self.wakeup, once.most_runs if once else None)
         log.follow(self.fleet.slots.header)
         self.vitals = Vitals(self.fleet.slots)
-        self.limits = limits_of(settings)
+        self.limits = limits_of(loaded.settings)
         self.roster = Roster.of(MAX_SLOTS, self.limits)
-        self.desired = Desired(count=min(settings.children.count, (once and once.most_runs) or MOST_CHILDREN))
+        self.desired = Desired(count=min(loaded.settings.children.count, (once and once.most_runs) or MOST_CHILDREN))
         self.ring = Ring()
         self._errand = Errand(once, self.fleet.slots, self._look_for_work) if once else None
         self.database = DatabaseNews()
         self.exit_code = ExitCode.OK
+        self.import_error: str | None = None
         self._server: Server | None = None
         self._boot_id: str | None = None
         self._pipelines: list[dict[str, Any]] = []
         self._unburied: dict[str, Message] = {}
         self._next_look = self._next_report = 0.0
         self._is_record_stale = True
+        self._is_judged = False
         self._is_handed_back = False
 
     @property
     def settings(self) -> Settings:
         """The configuration of the generation that serves."""
-        return self._generations.settings
+        return self._generations.serving.settings
 
     @property
     def reload(self) -> Reload:
@@ -153,7 +158,9 @@ class Arbiter:
             due = min(due, server_due)
         if self._errand:
             due = min(due, max(now, self._errand.next_deadline))
-        return min(due, self._next_look) if any(self.roster.children()) else due
+        if any(self.roster.children()) or not self._is_judged:
+            return min(due, self._next_look)
+        return min(due, max(self._next_look, self._next_report)) if self.settings.metrics.report_interval else due
 
     def look(self) -> None:
         """Read what shared memory says; once in `look_seconds` at least, since a run's deadline is set there. Then also weigh."""
@@ -179,8 +186,11 @@ class Arbiter:
         """Judge how we do, say so when that has changed, and write the periodic report."""
         before = {finding.code for finding in self.vitals.findings}
         is_starting = self.reload.generation == 1 and self.reload.ok is None
-        findings = self.vitals.judge(self.settings, self.roster, self.desired, is_starting=is_starting)
-        if before != {finding.code for finding in findings}:
+        why = None if self.database.is_up else self.database.why
+        news = health.News(why, self.database.command, self.reload.error if self.reload.ok is False else None)
+        findings = self.vitals.judge(self.settings, self.roster, self.desired, news, is_starting=is_starting)
+        self._is_judged = True
+        if self._errand is None and before != {finding.code for finding in findings}:
             log.event("health_changed", reasons=",".join(finding.code for finding in findings) or "none")
         if self.settings.metrics.report_interval and now >= self._next_report:
             if self._next_report:
@@ -212,6 +222,7 @@ class Arbiter:
                 log.warn("janitor_exited")
         if self._errand and isinstance(event, events.ChildExited):
             self._errand.note_change()
+        self._is_judged &= isinstance(event, events.JanitorTicked)
         self._is_record_stale |= isinstance(event, events.ChildSaidHello | events.ChildExited | events.MoldSpawned | events.JanitorSpawned)
 
     def mold_said(self, generation: int, message: Message) -> None:
@@ -245,6 +256,8 @@ class Arbiter:
         if generation > self.roster.generation:
             before = self.settings
             self._generations.take_over(generation)
+            if not self.database.is_word:
+                self.database.since = clock.now()
             if self.settings.children.count != before.children.count:
                 self.scale(self.settings.children.count)
             log.set_up("arbiter", self.settings.logging, host=self.settings.instance.name)
@@ -258,7 +271,7 @@ class Arbiter:
     def _mold_failed(self, generation: int, error: str, exit_code: ExitCode) -> None:
         """A broken new generation leaves the old one at work. At the very first start there is none: the daemon ends."""
         if self.roster.generation == 0:
-            self.exit_code = ExitCode.CONFIG
+            self.exit_code, self.import_error = ExitCode.CONFIG, error
             self.desired.stop_level = StopLevel.KILL
         elif generation == self.desired.generation > self.roster.generation:
             self.desired.generation = self.roster.generation
@@ -270,7 +283,7 @@ class Arbiter:
             case "host":
                 self._boot_id, self._is_record_stale = message["boot_id"], True
             case "database":
-                self._note_database(DatabaseNews(message["up"], message["why"], message["command"]))
+                self._note_database(DatabaseNews(message["up"], message["why"], message["command"], is_word=True))
             case "cancel":
                 self.fleet.tell_child(message["slot"], {"type": "interrupt", "run": message["run"], "reason": "cancelled"})
             case "buried":
@@ -287,9 +300,11 @@ class Arbiter:
     def _note_database(self, news: DatabaseNews) -> None:
         before, self.database = self.database, news
         is_change = news.is_up != before.is_up
-        news.since = clock.now() if is_change or before.since == math.inf else before.since
+        if before.is_word and not is_change:
+            news.since = before.since
         news.was_up = before.was_up or news.is_up
-        if is_change:
+        if is_change or not before.is_word:
+            self._is_judged = False
             log.event("database_up") if news.is_up else log.warn("database_down", why=news.why)
 
     def child_died(self, death: Death) -> None:
@@ -319,7 +334,8 @@ class Arbiter:
         match action:
             case actions.SpawnMold(generation):
                 with self._failing("mold"):
-                    self.fleet.spawn_mold(generation, asdict(self._generations.of(generation)))
+                    loaded = self._generations.of(generation)
+                    self.fleet.spawn_mold(generation, asdict(loaded.settings), loaded.environ)
             case actions.KillMold(generation):
                 is_late = not self.roster.molds[generation].is_ready and generation == self.desired.generation
                 self.fleet.kill_mold(generation)
@@ -361,7 +377,8 @@ class Arbiter:
 
     def _spawn_janitor(self) -> None:
         former = self._incarnation.former_boot_id if self._boot_id is None else None
-        self.fleet.spawn_janitor({"settings": asdict(self.settings), "former_boot_id": former, "boot_id": self._boot_id})
+        configuration = {"settings": asdict(self.settings), "former_boot_id": former, "boot_id": self._boot_id}
+        self.fleet.spawn_janitor(configuration, self._generations.serving.environ)
         if self._pipelines:
             self.fleet.tell_janitor({"type": "serve", "pipelines": self._pipelines, "settings": asdict(self.settings)})
         for message in self._unburied.values():
@@ -409,6 +426,7 @@ class Arbiter:
         """Stop or resume claiming; processes stay, runs in hand go on."""
         if is_paused != self.desired.is_paused:
             log.event("paused" if is_paused else "unpaused")
+            self._is_judged = False
         self.desired.is_paused = is_paused
         self.fleet.slots.header.is_paused = int(is_paused)
         self.fleet.slots.header.is_awaited = int(is_paused or self._errand is not None)
@@ -436,6 +454,7 @@ class Arbiter:
         Raises ConfigError when the configuration cannot be used: a reload that is under way goes on.
         """
         generation = max(self.roster.newest_generation, self.desired.generation) + 1
+        self._is_judged = False
         self._generations.stage(generation)
         self.note(events.Forgiven())
         self.desired.generation = generation
@@ -447,12 +466,17 @@ class Arbiter:
         self.fleet.tell_janitor({"type": "look_for_work"})
 
     def _run_errand(self) -> None:
-        """End when all that was due is done. A database that never came, or stays away until our lease is over, is the end too."""
+        """End when all that was due is done. A database that never came, or stays away until our lease is over, is the end too.
+
+        So is a janitor that never says a word of it.
+        """
         if self._errand is None or self.desired.stop_level:
             return
         database = self.database
         down_seconds = None if database.is_up else clock.now() - database.since
-        patience_seconds = self.settings.host.lease if database.was_up else self.settings.database.connect_timeout
+        patience_seconds = max(self.settings.host.lease, self.limits.janitor_stall_seconds)
+        if database.is_word:
+            patience_seconds = self.settings.host.lease if database.was_up else self.settings.database.connect_timeout
         ending = self._errand.step(self.roster, len(self.fleet.in_hand()) + len(self._unburied), down_seconds, patience_seconds)
         if ending is not None:
             self.exit_code = ending

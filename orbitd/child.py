@@ -35,6 +35,7 @@ from orbitd.pipelines.interruption import Interruption
 from orbitd.pipelines.registry import Registry
 from orbitd.pipelines.runlog import hearing
 from orbitd.rules import retry
+from orbitd.rules.ids import short_id
 from orbitd.rules.states import Activity
 from orbitd.store import Claimed, Failure, Outcome, Report
 from orbitd.system import clock, log, process
@@ -110,14 +111,16 @@ class Child:
         return None
 
     def _say_idle(self) -> None:
-        """The arbiter is woken only if somebody waits for it."""
         self._post.record.set_activity(Activity.IDLE, clock.now())
         self._title("idle")
-        if self._post.header.is_awaited:
-            self._post.channel.send({"type": "idle"})
 
     def _sleep(self) -> None:
-        """Until the bell rings. The janitor looks for work for all of us; only if it falls silent do we look ourselves."""
+        """Until the bell rings. The janitor looks for work for all of us; only if it falls silent do we look ourselves.
+
+        The arbiter is woken first if somebody waits for us to have nothing in hand: after each look, also one that found nothing.
+        """
+        if self._post.header.is_awaited:
+            self._post.channel.send({"type": "idle"})
         while not self._orders.wait(self._settings.poll.interval):
             if not self._link.has_fresh_beat or self._orders.is_draining:
                 return
@@ -144,7 +147,7 @@ class Child:
         about: dict[str, Any] = {"run": fence.run_id, "pipeline": pipeline.name, "attempt": claimed.attempt}
         ledger = RunLedger(self._link, fence, courier, about, keeps_log=self._settings.logging.per_run)
         context = context_for(pipeline, attempt, ledger, interruption)
-        self._title(f"{pipeline.name} {store.short_id(fence.run_id)}")
+        self._title(f"{pipeline.name} {short_id(fence.run_id)}")
         self._post.page.begin()
         self._orders.begin(fence.run_id, deadline or 0.0, interruption)
         record.pipeline, record.run_id = pipeline.name, fence.run_id  # after its deadline: whoever sees the run can rely on that

@@ -32,14 +32,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psycopg
-
-from orbitd import config
+from orbitd import config, store
 from orbitd.config import Loaded
 from orbitd.control.client import call
 from orbitd.errors import Conflict, DatabaseUnavailable, ExitCode, OrbitError, Refused, WaitTimeout
-from orbitd.store.connection import connect
-from orbitd.store.migrate import migrate
+from orbitd.store.words import in_words
 from orbitd.system.postgres import Cluster, fits_socket, hold_lock, in_our_shadow, stand_in_for
 
 _DATABASE = "orbitd"
@@ -107,7 +104,9 @@ def _run(pipelines: list[str], overrides: Sequence[str], folder: Path, preparing
         undo.callback(os.close, lock)
         cluster = None if given.settings.database.url else _embedded_database(folder, undo)
         dsn = cluster.dsn(_DATABASE) if cluster else given.settings.database.url
-        _migrate(dsn if cluster else config.admin_address(given.settings))
+        database = given.settings.database
+        with in_words(f"database.{database.admin_option}"):
+            store.migrate(dsn if cluster else database.admin_address)
         settings_file = _write_settings(folder, pipelines, dsn, given)
         daemon = undo.enter_context(_daemon(settings_file, lock, has_own_database=cluster is not None))
         is_up = _await_up(daemon, settings_file, preparing)
@@ -132,13 +131,6 @@ def _embedded_database(folder: Path, undo: contextlib.ExitStack) -> Cluster:
     if not cluster.has_database(_DATABASE):
         cluster.create_database(_DATABASE)
     return cluster
-
-
-def _migrate(dsn: str) -> None:
-    try:
-        migrate(dsn)
-    except psycopg.Error as error:
-        raise DatabaseUnavailable(f"cannot prepare the database: {error}".rstrip(), "see that DATABASE_URL is right and answers") from error
 
 
 def _write_settings(folder: Path, pipelines: list[str], dsn: str, given: Loaded) -> Path:
@@ -293,13 +285,14 @@ def _six_lines(daemon: subprocess.Popen[bytes], cluster: Cluster | None, dsn: st
 def _served_pipelines(dsn: str) -> dict[str, list[str]]:
     """The pipelines that are served on the database, by name, with the arguments that they cannot do without."""
     try:
-        with connect(dsn, connect_timeout_seconds=_CALL_SECONDS, call_timeout_seconds=_CALL_SECONDS, application_name="orbitd dev") as conn:
-            rows = conn.execute(
-                "select name, signature -> 'required' from orbit.pipelines"
-                " where name in (select unnest(pipelines) from orbit.hosts where ended_at is null) order by name"
-            )
-            return dict(rows.fetchall())
-    except psycopg.Error:
+        with (
+            in_words("database.url"),
+            store.connect(
+                dsn, connect_timeout_seconds=_CALL_SECONDS, call_timeout_seconds=_CALL_SECONDS, application_name="orbitd dev"
+            ) as conn,
+        ):
+            return {found["name"]: found["arguments"]["required"] for found in store.list_pipelines(conn) if found["hosts"]}
+    except OrbitError:
         return {}  # the daemon sits out such a moment too: no reason to end
 
 

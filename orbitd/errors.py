@@ -16,6 +16,12 @@ A message names the thing, the value and, in `hint`, the next step: lower case, 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LONGEST_WORD = 80
 
 
 class ExitCode(IntEnum):
@@ -105,3 +111,15 @@ class WaitTimeout(OrbitError):
 
     exit_code = ExitCode.WAIT_TIMEOUT
     code = "wait_timeout"
+
+
+def why(error: OSError) -> str:
+    """The system's reason as the end of a message: "no such file or directory"."""
+    return (error.strerror or str(error)).lower()
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant by an unknown one, which may be anybody's and of any length."""
+    import difflib  # here: it is slow to import, and few are mistaken
+
+    return next(iter(difflib.get_close_matches(word[:_LONGEST_WORD], list(known), n=1)), None)

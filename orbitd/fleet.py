@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from orbitd.rules import events
@@ -81,10 +80,11 @@ class Fleet:
 
     # --- molds ---
 
-    def spawn_mold(self, generation: int, settings: Mapping[str, Any]) -> None:
-        """Exec a mold, which imports the pipelines."""
+    def spawn_mold(self, generation: int, settings: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        """Exec a mold, which imports the pipelines in that environment."""
         configuration = {"type": "configure", "generation": generation, "settings": settings}
-        hand = self._spawn("mold", configuration, partial(self._bury_mold, generation), {process.MOLD_MARK: self._mark})
+        marked = {**environ, process.MOLD_MARK: self._mark}
+        hand = self._spawn("mold", configuration, marked, partial(self._bury_mold, generation))
         self._molds[generation] = hand
         self._watch(hand, partial(self._owner.mold_said, generation))
         self._owner.note(events.MoldSpawned(generation, _pid(hand), clock.now()))
@@ -151,9 +151,9 @@ class Fleet:
 
     # --- janitor ---
 
-    def spawn_janitor(self, configuration: Message) -> None:
+    def spawn_janitor(self, configuration: Message, environ: Mapping[str, str]) -> None:
         """Exec the host's helper for the database."""
-        self._janitor = hand = self._spawn("janitor", {"type": "configure", **configuration}, self._bury_janitor)
+        self._janitor = hand = self._spawn("janitor", {"type": "configure", **configuration}, environ, self._bury_janitor)
         self.slots.header.janitor_tick_at = clock.now()
         self._watch(hand, self._owner.janitor_said)
         self._owner.note(events.JanitorSpawned(_pid(hand), clock.now()))
@@ -200,14 +200,12 @@ class Fleet:
         hands = [*self._molds.values(), *self._children.values(), *([self._janitor] if self._janitor else [])]
         return [{"pid": hand.process.pid, "start_ticks": hand.process.start_ticks} for hand in hands if hand.process]
 
-    def _spawn(
-        self, kind: str, configuration: Message, bury: Callable[[Ended], None], marks: Mapping[str, str] = MappingProxyType({})
-    ) -> _Hand:
+    def _spawn(self, kind: str, configuration: Message, environ: Mapping[str, str], bury: Callable[[Ended], None]) -> _Hand:
         ours, theirs = Channel.pair()
         command = [sys.executable, "-P", "-m", "orbitd", "--as", kind, str(theirs.fileno())]
         handed_on = {"arbiter_pid": os.getpid(), "slots": self.slots.description}
         try:
-            child = process.spawn(command, keep_fds=[theirs.fileno(), *self.slots.fds], environment={**os.environ, **marks})
+            child = process.spawn(command, keep_fds=[theirs.fileno(), *self.slots.fds], environment=environ)
         finally:
             theirs.close()
         self._burials[child.pid] = bury

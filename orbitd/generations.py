@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orbitd import config
-from orbitd.config import Settings
+from orbitd.config import Loaded, Settings
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.limits import Backoff, Limits
 from orbitd.rules.roster import Roster
@@ -31,17 +31,17 @@ class Reload:
 
 
 class Generations:
-    """`settings` are those of the generation that serves; `reload` is the last one, or the start."""
+    """`serving` is the configuration of the generation that serves, environment included; `reload` is the last one, or the start."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
-        self.settings = settings
+    def __init__(self, loaded: Loaded, load: Callable[[], Loaded]) -> None:
+        self.serving = loaded
         self.reload = Reload(generation=1, at=time.time())
         self._load = load
-        self._settings_of = {1: settings}
+        self._loaded = {1: loaded}
 
-    def of(self, generation: int) -> Settings:
-        """The settings of a generation that serves or is staged."""
-        return self._settings_of[generation]
+    def of(self, generation: int) -> Loaded:
+        """The configuration of a generation that serves or is staged."""
+        return self._loaded[generation]
 
     def stage(self, generation: int) -> None:
         """Begin a generation with the newest configuration.
@@ -49,7 +49,8 @@ class Generations:
         Raises ConfigError when that cannot be used: a reload that is under way goes on.
         """
         try:
-            settings, kept = config.adopt(self.settings, self._load())
+            loaded = self._load()
+            settings, kept = config.adopt(self.serving.settings, loaded.settings)
         except OrbitError as error:
             log.fault("reload_refused", error=error)
             if self.reload.ok is not None:
@@ -58,13 +59,13 @@ class Generations:
         log.event("reloading", gen=generation)
         if kept:
             log.warn("restart_needed", options=",".join(kept))
-        self._settings_of[generation] = settings
+        self._loaded[generation] = replace(loaded, settings=settings)
         self.reload = Reload(generation, time.time())
 
     def take_over(self, generation: int) -> None:
-        """Its code is loaded: from now on its settings are the ones that count."""
-        self.settings = self._settings_of[generation]
-        self._settings_of = {each: settings for each, settings in self._settings_of.items() if each >= generation}
+        """Its code is loaded: from now on its configuration is the one that counts."""
+        self.serving = self._loaded[generation]
+        self._loaded = {each: loaded for each, loaded in self._loaded.items() if each >= generation}
 
     def fail(self, generation: int, error: str, exit_code: ExitCode) -> None:
         """It is broken, and the one before goes on."""

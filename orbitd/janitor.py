@@ -46,6 +46,7 @@ _SHORTEST_PAUSE_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 5.0
 _LEASE_MARGIN = 0.1
 _PUT_OFF_SECONDS = 5.0
+_NEWS_LEVELS = ("warning", "error", "critical")
 _BELL = re.compile(r"([0-9]{1,9}) [0-9]+ ([0-9]{1,9})", re.ASCII)
 
 
@@ -74,7 +75,7 @@ class _News(Sink):
         self._channel = channel
 
     def _write(self, entry: Entry) -> None:
-        if entry["level"] in ("warning", "error"):
+        if entry["level"] in _NEWS_LEVELS:
             with contextlib.suppress(ChannelClosed, BufferError):
                 self._channel.send({"type": "event", "entry": entry})
 
@@ -167,7 +168,7 @@ class Janitor:
     def _open(self) -> Connection:
         database = self._settings.database
         connection = store.connect(
-            database.direct_url or database.url,  # what is heard (LISTEN) does not come through a transaction pooler
+            database.listen_address,
             connect_timeout_seconds=database.connect_timeout,
             call_timeout_seconds=database.call_timeout,
             application_name=f"orbitd {self._settings.instance.name} janitor",
@@ -354,8 +355,8 @@ class Janitor:
 
     def _lose(self, error: Exception) -> None:
         """The database is gone, or not fit for us yet. Say so, and come back with a growing, jittered wait."""
-        why = masked(error.message if isinstance(error, OrbitError) else " ".join(str(error).split()))
-        command = "orbitd migrate" if isinstance(error, store.SchemaMismatch) else "orbitctl status"
+        told = error.message if isinstance(error, OrbitError) else str(error).strip().partition("\n")[0]
+        why, command = masked(told), "orbitd migrate" if isinstance(error, store.SchemaMismatch) else "orbitd check --connect"
         if self._attempts == 0:
             log.warn("duty_failed", error=why)
         if self._connection is not None:

@@ -17,6 +17,7 @@ from orbitd.pipelines.exceptions import BadResult, Fenced
 from orbitd.pipelines.runlog import step_in_hand
 from orbitd.store import Connection, Fence
 from orbitd.system import log
+from orbitd.units import rfc3339
 
 
 class Courier:
@@ -120,7 +121,7 @@ class RunLedger:
     def log(self, level: str, message: str) -> None:
         """A line for the run's log, and for the daemon's."""
         if self._keeps_log:
-            self._courier.say(_timestamp(), level, message)
+            self._courier.say(rfc3339(datetime.now(UTC)), level, message)
         log.said(message, log.number(level), step=step_in_hand.get(), **self._about)
 
     @contextlib.contextmanager
@@ -132,7 +133,3 @@ class RunLedger:
             except store.Fenced as error:
                 raise Fenced(str(error)) from error
             yield connection
-
-
-def _timestamp() -> str:
-    return datetime.now(UTC).isoformat()

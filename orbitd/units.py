@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: "5s", "1h30m", "500MiB", and back.
+"""Durations, sizes, times and numbers of things as people write them: "5s", "1h30m", "500MiB", "3 runs".
 
 A bare number has no unit and is refused, except 0, which means "none" or "off" everywhere.
 Only ASCII digits count: "٣s" is not three seconds.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -72,3 +73,13 @@ def format_size(size_bytes: int) -> str:
             break
         size /= 1024
     return f"{size:.0f}{unit}" if size >= 100 or size == int(size) else f"{size:.1f}{unit}"
+
+
+def rfc3339(moment: datetime) -> str:
+    """The moment in UTC, in milliseconds: of one width, so that such texts can be compared."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """How many of them: "no runs", "1 run", "3 runs". `more` is what several are called, unless it is `one` with an s."""
+    return f"{number or 'no'} {one if number == 1 else more or f'{one}s'}"

@@ -20,10 +20,11 @@ from orbitd.control.server import Pending
 from orbitd.control.wire import Answer, Request
 from orbitd.errors import ConfigError, Conflict, ExitCode, NoSuchObject, OrbitError, UsageError
 from orbitd.rules import actions
-from orbitd.rules.health import Finding, Status
+from orbitd.rules.health import Finding
 from orbitd.rules.roster import Slot
 from orbitd.rules.states import DaemonState, Phase, Reason, SlotState, StopLevel
 from orbitd.system import clock, log
+from orbitd.units import counted, rfc3339
 
 Reply = Answer | Pending
 
@@ -33,7 +34,7 @@ _STOPPING = {
     StopLevel.KILL: "the children are killed",
 }
 
-_GRAVITY = {"database_down": Status.ERROR}
+_SAID_BY_STATE = {"starting", "stopping"}
 
 
 class Verbs:
@@ -76,7 +77,9 @@ class Verbs:
         before = self._arbiter.desired.count
         self._arbiter.scale(scaled(args["amount"], before))
         count = self._arbiter.desired.count
-        done = views.done("scale", f"{count} children are wanted, {before} were", changed=count != before, children=count)
+        done = views.done(
+            "scale", f"{counted(count, 'child is', 'children are')} wanted, {before} were", changed=count != before, children=count
+        )
 
         def check(_now: float) -> Answer | None:
             roster = self._arbiter.roster
@@ -116,7 +119,8 @@ class Verbs:
         self._refuse_while_stopping(name)
         self._arbiter.pause(is_paused=is_paused)
         message = "no more runs are started; those in hand go on" if is_paused else "runs are started"
-        return Answer(views.done(name, message, changed=was_paused != is_paused))
+        has_changed = was_paused != is_paused
+        return Answer(views.done(name, message if has_changed else f"already {name}d: {message}", changed=has_changed))
 
     def _drain(self, args: Mapping[str, Any]) -> Reply:
         """As pause, and awaited until no run is in hand."""
@@ -137,29 +141,31 @@ class Verbs:
         return (
             Pending(check)
             if args["wait"]
-            else Answer(views.done("drain", f"draining: {_counted(len(in_hand), 'run is', 'runs are')} in hand"))
+            else Answer(views.done("drain", f"draining: {counted(len(in_hand), 'run is', 'runs are')} in hand"))
         )
 
     def _restart(self, args: Mapping[str, Any]) -> Reply:
         self._refuse_while_stopping("restart")
         occupied = self._occupied_slots(clock.now())
-        wanted = [self._existing(number, occupied) for number in args["slots"]] or list(occupied.values())
-        before = [slot.child for slot in wanted if slot.child and slot.child.is_serving]
+        named = [self._existing(number, occupied) for number in args["slots"]] or list(occupied.values())
+        wanted = [slot for slot in named if slot.child is None or slot.child.is_serving]  # the others are leaving already
+        before = [slot.child for slot in wanted if slot.child]
         self._arbiter.restart(slot.index for slot in wanted)
 
         def check(_now: float) -> Answer | None:
             roster = self._arbiter.roster
             there = roster.ready() if self._arbiter.database.is_up else roster.able()
-            are_left = any(child is old and child.is_serving for child in roster.children() for old in before)
-            if are_left or len(there) < self._arbiter.desired.count:
+            left = [child for child in roster.children() if any(child is old for old in before)]
+            if any(child.is_serving for child in left) or len(there) < self._arbiter.desired.count:
                 return None
-            return Answer(views.done("restart", f"{_counted(len(wanted), 'child was', 'children were')} replaced"))
+            told = f"{counted(len(wanted), 'child was', 'children were')} replaced"
+            busy = [child for child in left if self._arbiter.fleet.slots.records[child.slot].run_id]
+            finishing = f", {counted(len(busy), 'of them finishes its run', 'of them finish their runs')}" if busy else ""
+            return Answer(views.done("restart", told + finishing))
 
-        return (
-            Pending(check)
-            if args["wait"]
-            else Answer(views.done("restart", f"{_counted(len(wanted), 'child is', 'children are')} being replaced"))
-        )
+        if args["wait"]:
+            return Pending(check)
+        return Answer(views.done("restart", f"{counted(len(wanted), 'child is', 'children are')} being replaced"))
 
     def _kill(self, args: Mapping[str, Any]) -> Reply:
         slot = self._existing(args["slot"], {index: slot for index, slot in self._occupied_slots(clock.now()).items() if slot.child})
@@ -206,7 +212,7 @@ class Verbs:
 
     def _status(self) -> dict[str, Any]:
         arbiter, now = self._arbiter, clock.now()
-        arbiter.look()
+        findings = self._findings()
         beat_at = arbiter.fleet.slots.header.beat_at
         return views.status(
             state=self._state(now),
@@ -216,7 +222,7 @@ class Verbs:
             config=self._config,
             target=arbiter.desired.count,
             slots=[self._slot(slot, now) for slot in self._occupied_slots(now).values()],
-            problems=self._problems(now),
+            problems=[finding for finding in findings if finding.code not in _SAID_BY_STATE],
             last_reload=self._last_reload(),
             last_beat_at=_wall(time.time() - (now - beat_at)) if beat_at else None,
             age_seconds=0.0,
@@ -236,35 +242,15 @@ class Verbs:
         ]
         return next((state for state, applies in states if applies), DaemonState.RUNNING)
 
-    def _problems(self, now: float) -> list[dict[str, str]]:
-        arbiter, found = self._arbiter, []
-        if not arbiter.database.is_up and arbiter.roster.generation:
-            found.append(_problem("database_down", f"the database cannot be used: {arbiter.database.why}", arbiter.database.command))
-        if arbiter.reload.ok is False:
-            last_line = "".join((arbiter.reload.error or "").strip().splitlines()[-1:])
-            message = f"the last reload failed, generation {arbiter.roster.generation} goes on: {last_line}"
-            found.append(_problem("reload_failed", message, "orbitctl reload --wait"))
-        if arbiter.roster.generation and arbiter.roster.mold_history.is_waiting(now):
-            message = "the code can no longer be imported as it was: children that die are not replaced"
-            found.append(_problem("mold_failed", message, "orbitctl reload --wait"))
-        for slot in arbiter.roster.slots:
-            if arbiter.roster.slot_state(slot, now) is SlotState.HELD:
-                deaths = len(slot.history.deaths)
-                message = f"slot {slot.index} is held: its child died {deaths} times, last of {slot.last_exit}"
-                found.append(_problem("crash_loop", message, f"orbitctl restart {slot.index}"))
-        return found
+    def _findings(self) -> list[Finding]:
+        """What is not well just now."""
+        self._arbiter.look()
+        self._arbiter.check_vitals(clock.now())
+        return self._arbiter.vitals.findings
 
     def _health(self) -> dict[str, Any]:
-        """The daemon's problems, and what is not well with its runs."""
-        arbiter = self._arbiter
-        arbiter.look()
-        arbiter.check_vitals(clock.now())
-        problems = [
-            Finding(problem["code"], _GRAVITY.get(problem["code"], Status.WARNING), problem["message"], problem["command"])
-            for problem in self._problems(clock.now())
-        ]
-        last_activity = arbiter.vitals.metrics()["lastRunTime"]
-        return views.health([*problems, *arbiter.vitals.findings], last_activity, arbiter.vitals.stuck_runs)
+        findings, vitals = self._findings(), self._arbiter.vitals
+        return views.health(findings, vitals.metrics()["lastRunTime"], vitals.stuck_runs)
 
     def _last_reload(self) -> dict[str, Any] | None:
         reload = self._arbiter.reload
@@ -308,13 +294,5 @@ def _reload_error(error: str, exit_code: ExitCode, generation: int) -> OrbitErro
     return kind(f"the reload failed, generation {generation} goes on: {error}", "mend it, then: orbitctl reload --wait")
 
 
-def _counted(number: int, one: str, more: str) -> str:
-    return f"{number} {one if number == 1 else more}"
-
-
-def _problem(code: str, message: str, command: str) -> dict[str, str]:
-    return {"code": code, "message": message, "command": command}
-
-
 def _wall(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(datetime.fromtimestamp(at, UTC))

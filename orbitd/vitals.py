@@ -17,6 +17,7 @@ from orbitd.rules.supervise import Desired
 from orbitd.rules.tally import Count, Tally
 from orbitd.system import clock
 from orbitd.system.slots import Record, SharedSlots
+from orbitd.units import rfc3339
 
 _MARGIN_SECONDS = 5.0
 """A run that is killed at the end of its time is gone by then."""
@@ -40,7 +41,7 @@ class Vitals:
         self.look(slot)
         self.tally.bury(slot, lost_runs=lost_runs, now=clock.now())
 
-    def judge(self, settings: Settings, roster: Roster, desired: Desired, *, is_starting: bool) -> list[health.Finding]:
+    def judge(self, settings: Settings, roster: Roster, desired: Desired, news: health.News, *, is_starting: bool) -> list[health.Finding]:
         """What is not well just now. Called at every look, so that it depends on what happened and not on who asked when."""
         now, rules = clock.now(), settings.health
         ended, failed = self.tally.recent(now, rules.silence, rules.min_runs)
@@ -58,7 +59,8 @@ class Vitals:
             is_stopping=desired.stop_level > StopLevel.NONE,
             is_paused=desired.is_paused,
         )
-        self.findings = list(health.judge(facts, _bounds(rules), frozenset(finding.code for finding in self.findings)))
+        before = frozenset(finding.code for finding in self.findings)
+        self.findings = [*health.troubles(roster, news, now), *health.judge(facts, _bounds(rules), before)]
         return self.findings
 
     def metrics(self) -> dict[str, Any]:
@@ -101,7 +103,7 @@ class Vitals:
 def _wall(at: float | None, now: float) -> str | None:
     if at is None:
         return None
-    return datetime.fromtimestamp(time.time() - (now - at), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(datetime.fromtimestamp(time.time() - (now - at), UTC))
 
 
 def _in_words(seconds: float) -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from orbitd.arbiter import _SIGNALS
 from orbitd.cli import manual
 from orbitd.config import OPTIONS, SECTIONS, load
 from orbitd.config.manual import config_file, configuration_page
 from orbitd.config.options import Reload, environment_name
 from orbitd.config.variables import NOT_NEEDED
-from orbitd.control.commands import COMMANDS, Argument, Kind
+from orbitd.control.commands import Argument, Kind
 from orbitd.ctl import completion
 from orbitd.ctl.parser import Flag, all_arguments, option_names, parse
 from orbitd.ctl.verbs import ALIASES, ALL_COMMANDS, GROUPS, ORBITCTL
@@ -131,17 +132,18 @@ class TestCommands:
         flags = {name for flag in ORBITCTL.flags for name in flag.names}
         assert all(f"{word}\t" in script for word in words | options | flags)
 
-    @pytest.mark.parametrize("name", COMMANDS)
-    def test_only_operators_change_something(self, name: str) -> None:
-        command = COMMANDS[name]
-        assert (command.effect == "changes") == (command.permission == "operate")
-
     @pytest.mark.parametrize("name", ALL_COMMANDS)
     def test_every_command_has_a_help_in_one_line(self, name: str) -> None:
         command = ALL_COMMANDS[name]
         assert 0 < len(command.help) <= 80
         assert not command.help.endswith(".")
         assert all(argument.help for argument in all_arguments(command))
+
+
+def test_every_signal_that_the_arbiter_catches_is_in_the_manual() -> None:
+    part = page("orbitd.8").partition(".SH SIGNALS\n")[2].partition(".SH ")[0]
+    named = {name for line in re.findall(r"^\.BR? (.+)", part, re.MULTILINE) for name in re.findall(r"\b[A-Z]{3}[A-Z0-9]*\b", line)}
+    assert named == set(_SIGNALS) - {"CHLD"}
 
 
 class TestExitCodes:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta, timezone
+
 import pytest
 from hypothesis import given, strategies as st
 
-from orbitd.units import format_duration, format_size, parse_duration, parse_size
+from orbitd.units import counted, format_duration, format_size, parse_duration, parse_size, rfc3339
 
 
 @pytest.mark.parametrize(
@@ -42,3 +44,15 @@ def test_a_written_duration_reads_back_to_within_its_last_unit(seconds: int) -> 
 @pytest.mark.parametrize(("size_bytes", "text"), [(0, "0B"), (1024, "1KiB"), (1536, "1.5KiB"), (400 * 2**20, "400MiB")])
 def test_a_size_is_written_short(size_bytes: int, text: str) -> None:
     assert format_size(size_bytes) == text
+
+
+def test_a_time_is_told_in_utc_and_in_milliseconds_wherever_it_was_taken() -> None:
+    in_delhi = datetime(2026, 1, 1, 5, 30, 0, 1999, timezone(timedelta(hours=5, minutes=30)))
+    assert rfc3339(in_delhi) == "2026-01-01T00:00:00.001Z"
+    assert rfc3339(datetime(2026, 1, 1, tzinfo=UTC)) == "2026-01-01T00:00:00.000Z"
+
+
+@pytest.mark.parametrize(("number", "told"), [(0, "no runs are"), (1, "1 run is"), (3, "3 runs are")])
+def test_things_are_counted_in_words_that_fit(number: int, told: str) -> None:
+    assert counted(number, "run is", "runs are") == told
+    assert counted(number, "run") == told.rpartition(" ")[0]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -32,6 +32,7 @@ COMMANDS = (
 _PROMPT = "$ "
 _PART = re.compile(r"(?<=<!-- session -->\n).*?(?=<!-- end of session -->)", re.DOTALL)
 _PATIENCE_SECONDS = 300.0
+_CLONE = Path("/tmp/orbitd")  # noqa: S108 - made anew, or refused
 
 
 class Tmux:
@@ -72,23 +73,28 @@ class Tmux:
 
 def captured() -> str:
     """The screen of the second terminal when all has been typed."""
-    with tempfile.TemporaryDirectory(prefix="orbitd-session-", dir="/var/tmp") as folder:
-        clone = Path(folder, "orbitd")
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-        tmux = Tmux(clone)
-        try:
-            tmux.open("daemon")
-            tmux.type("daemon", "make run")
-            tmux.await_screen("daemon", "generation_serves|children are ready")
-            tmux.open("operator")
-            for typed, command in enumerate(COMMANDS):
-                tmux.await_screen("operator", rf"(?:\$ .*\n(?:.*\n)*?){{{typed}}}\$$" if typed else r"\$$")
-                tmux.type("operator", command)
-            screen = tmux.await_screen("operator", r"\n\$$")
-            tmux("send-keys", "-t", "daemon", "C-c")
-            tmux.await_screen("daemon", r"\$$")
-        finally:
-            tmux("kill-server")
+    _CLONE.mkdir()  # it is seen on the screen; if somebody has it already, this fails
+    try:
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(_CLONE)], check=True)
+        return _typed(Tmux(_CLONE))
+    finally:
+        shutil.rmtree(_CLONE)
+
+
+def _typed(tmux: Tmux) -> str:
+    try:
+        tmux.open("daemon")
+        tmux.type("daemon", "make run")
+        tmux.await_screen("daemon", "generation_serves")
+        tmux.open("operator")
+        for typed, command in enumerate(COMMANDS):
+            tmux.await_screen("operator", rf"(?:\$ .*\n(?:.*\n)*?){{{typed}}}\$$" if typed else r"\$$")
+            tmux.type("operator", command)
+        screen = tmux.await_screen("operator", r"\n\$$")
+        tmux("send-keys", "-t", "daemon", "C-c")
+        tmux.await_screen("daemon", r"\$$")
+    finally:
+        tmux("kill-server")
     return screen.removesuffix("\n$")
 
 

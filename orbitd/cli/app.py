@@ -17,11 +17,10 @@ from orbitd.errors import ExitCode, OrbitError
 _HOMES: Mapping[str, str] = {
     "run": "orbitd.cli.foreground",
     "once": "orbitd.cli.once",
-    "dev": "orbitd.cli.development",
+    **dict.fromkeys(("dev", "completion"), "orbitd.cli.conveniences"),
     "check": "orbitd.cli.check",
     **dict.fromkeys((name for name in COMMANDS if name.startswith("config ")), "orbitd.cli.configuration"),
     **dict.fromkeys(("migrate", "migrate status"), "orbitd.cli.database"),
-    "completion": "orbitd.cli.completion",
 }
 
 
@@ -39,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
         out.error(error)
         return error.exit_code
     except SystemExit as ending:
-        # argparse has printed a help.
+        # the help has been printed
         return int(ending.code or ExitCode.OK)
 
 

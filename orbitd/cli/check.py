@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from typing import Any
 
 from orbitd import config
+from orbitd.cli.announce import warnings_at_start
 from orbitd.cli.call import Act, Call
-from orbitd.cli.imports import Imported, import_pipelines
-from orbitd.cli.safety import warnings_of
+from orbitd.cli.check_import import Imported, import_pipelines
 from orbitd.config import Faults, Loaded
 from orbitd.ctl.render import Column, Style, table
 from orbitd.errors import ConfigError, ExitCode
-from orbitd.units import format_duration, format_size
+from orbitd.units import counted, format_duration, format_size
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def check(call: Call) -> int:
         report.errors.append(Finding("", "database.url", error.message, error.hint))
     else:
         report.files = [str(path) for path in loaded.files]
-        report.warnings += warnings_of(loaded)
+        report.warnings += warnings_at_start(loaded)
         if call.args["import"]:
             call.refuse_root()
             _import(report, loaded)
@@ -87,7 +88,8 @@ def _import(report: Report, loaded: Loaded) -> None:
     imported = import_pipelines(loaded.settings, loaded.environ)
     if imported.failure:
         place = loaded.origins["app", "pipelines"].where
-        report.errors.append(Finding(place, "app.pipelines", imported.failure, imported.hint, imported.details))
+        failure = imported.failure.removeprefix("app.pipelines: ")
+        report.errors.append(Finding(place, "app.pipelines", failure, imported.hint, imported.details))
         return
     report.imported = imported
     report.warnings += [f"the import of the pipelines leaves a thread: {name}; children do not have it" for name in imported.threads]
@@ -101,15 +103,15 @@ def _import(report: Report, loaded: Loaded) -> None:
 
 
 def _connect(report: Report, loaded: Loaded) -> None:
-    from orbitd.cli import probing  # it imports the database's driver
+    from orbitd.cli.check_database import ask  # it imports the database's driver
 
+    database = loaded.settings.database
     report.databases = {}
-    for key, address in probing.addresses(loaded.settings):
-        place = loaded.origins["database", key].where
-        answer = probing.ask(address, loaded.settings, is_admin=key == "admin_url")
-        report.databases[key] = answer.facts
+    for option in database.addresses:
+        place, answer = loaded.origins["database", option].where, ask(database, option)
+        report.databases[option] = answer.facts
         report.errors += [
-            Finding(place, f"database.{key}", fault.message, fault.hint, exit_code=fault.exit_code) for fault in answer.faults
+            Finding(place, f"database.{option}", fault.message, fault.hint, exit_code=fault.exit_code) for fault in answer.faults
         ]
 
 
@@ -126,9 +128,11 @@ def _told(report: Report, style: Style) -> Iterator[str]:
         yield style.plain(f"database.{key}: {_database(database)}")
     for warning in report.warnings:
         yield f"{style.paint('warning:', 'yellow')} {style.plain(warning)}"
-    for error in report.errors:
-        yield from _error(error, style)
-    yield from _hints(report.errors, style)
+    for hint, errors in groupby(report.errors, lambda error: error.hint):
+        for error in errors:
+            yield from _error(error, style)
+        if hint:
+            yield f"{style.paint('hint:', 'dim')} {style.plain(hint)}"
     yield _summary(report)
 
 
@@ -153,19 +157,16 @@ def _error(error: Finding, style: Style) -> Iterator[str]:
     where = ": ".join(filter(None, (error.place, error.key)))
     first, *more = error.message.splitlines() or [""]
     yield f"{style.paint('error:', 'red')} {style.plain(f'{where}: {first}' if where else first)}"
-    yield from (f"  {style.plain(line)}" for line in (*more, *error.details.rstrip().splitlines()))
+    yield from (f"  {style.plain(line)}" for line in (*more, *_details(error)))
 
 
-def _hints(errors: Sequence[Finding], style: Style) -> Iterator[str]:
-    """Each once: many faults of one file have the same."""
-    for hint in dict.fromkeys(error.hint for error in errors if error.hint):
-        yield f"{style.paint('hint:', 'dim')} {style.plain(hint)}"
+def _details(error: Finding) -> list[str]:
+    """Without the end of a traceback, which the message tells already."""
+    lines = error.details.rstrip().splitlines()
+    return lines[:-1] if lines and lines[-1] in error.message else lines
 
 
 def _summary(report: Report) -> str:
-    def counted(number: int, what: str) -> str:
-        return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
-
     return ", ".join([counted(len(report.errors), "error"), *([counted(len(report.warnings), "warning")] if report.warnings else [])])
 
 

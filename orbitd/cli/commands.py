@@ -27,7 +27,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "run",
                 "changes",
-                "operate",
                 "run in the foreground; what `orbitd` does without a command",
                 (Argument("quiet", Kind.FLAG, "say nothing on the terminal before the log begins", default=False, short="-q"),),
                 "A signal or `orbitctl stop` ends it.",
@@ -35,7 +34,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "once",
                 "changes",
-                "operate",
                 "do the runs that are due, then end: for cron and CI",
                 (Argument("max", Kind.INTEGER, "end after this many runs, even if more are due", metavar="N"),),
                 "Ends with 0 when every attempt has succeeded or nothing was due, with 20 when one has failed, with 69 when the database "
@@ -44,7 +42,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "dev",
                 "changes",
-                "operate",
                 "for development: with a Postgres of its own if no database is configured",
                 (Argument("pipelines", Kind.TEXTS, "modules, or directories of .py files", positional=True, metavar="PIPELINES"),),
                 "It migrates the database and runs the pipelines with two children. All that it keeps is in ./.orbitd.",
@@ -52,7 +49,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "check",
                 "reads",
-                "view",
                 "find the faults of the configuration, all at once",
                 (
                     Argument("import", Kind.FLAG, "import the pipelines too, as a daemon would, and list them", default=False),
@@ -63,7 +59,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "config show",
                 "reads",
-                "view",
                 "all options and their values in force, as TOML",
                 (Argument("origin", Kind.FLAG, "and where each comes from", default=False),),
                 "Secrets are masked: equal secrets have equal fingerprints.",
@@ -71,7 +66,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "config explain",
                 "reads",
-                "view",
                 "what an option means, may be, and is",
                 (
                     Argument(
@@ -84,12 +78,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                     ),
                 ),
             ),
-            Command("config diff", "reads", "view", "the options whose values differ from the defaults"),
-            Command("config schema", "reads", "view", "the JSON schema of the file, for editors"),
+            Command("config diff", "reads", "the options whose values differ from the defaults"),
+            Command("config schema", "reads", "the JSON schema of the file, for editors"),
             Command(
                 "config init",
                 "changes",
-                "operate",
                 "a configuration to begin with: every option, explained",
                 (
                     Argument(
@@ -106,16 +99,19 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "migrate",
                 "changes",
-                "operate",
                 "bring the database's schema up to date",
                 (_DRY_RUN,),
                 "It is safe to run twice, and twice at once.",
             ),
-            Command("migrate status", "reads", "view", "the schema's version in the database, and what it lacks"),
+            Command(
+                "migrate status",
+                "reads",
+                "the schema's version in the database, and what it lacks",
+                details="Ends with 1 when anything is missing.",
+            ),
             Command(
                 "completion",
                 "reads",
-                "view",
                 "the completion script for a shell",
                 (Argument("shell", Kind.TEXT, "for which", positional=True, metavar="SHELL", choices=("bash", "zsh", "fish")),),
             ),

@@ -12,9 +12,9 @@ from pathlib import Path
 from orbitd.cli.call import Act, Call
 from orbitd.config import OPTIONS, SECTIONS, Loaded
 from orbitd.config.explain import Shown, explained, shown
-from orbitd.control.commands import near
+from orbitd.config.manual import toml
 from orbitd.ctl.render import Column, table
-from orbitd.errors import ConfigError, Conflict, ExitCode, NoSuchObject, OrbitError
+from orbitd.errors import ConfigError, Conflict, ExitCode, OrbitError, why
 
 _FILE_MODE = 0o640
 
@@ -51,12 +51,10 @@ def explain(call: Call) -> int:
         rows = [explained(f"{section}.{key}", loaded)._asdict() for section, key in OPTIONS if section == name]
         columns = (
             Column("OPTION", lambda row: row["key"]),
-            Column("VALUE", lambda row: row["value"] or row["default"]),
+            Column("VALUE", lambda row: toml(row["default"] if row["value"] is None else row["value"])),
             Column("WHAT IT IS", lambda row: row["doc"], elastic=True),
         )
         call.out.document({"schema": "orbit.options/1", "items": rows}, table(columns, rows, call.out.style))
-    elif "." not in name:
-        raise NoSuchObject(f'there is no section "{name}"', near(name, SECTIONS) or f"there are {', '.join(SECTIONS)}")
     else:
         found = explained(name, loaded)
         call.out.document({"schema": "orbit.option/1", **found._asdict()}, map(call.out.style.plain, found.lines()))
@@ -105,8 +103,7 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> OrbitError:
-    why = (error.strerror or str(error)).lower()
-    return OrbitError(f"{path} cannot be written: {why}", "name a file in a directory that you may write to")
+    return OrbitError(f"{path} cannot be written: {why(error)}", "name a file in a directory that you may write to")
 
 
 def _document(loaded: Loaded, options: Sequence[Shown]) -> dict[str, object]:
@@ -126,7 +123,7 @@ def _as_toml(options: Sequence[Shown], *, with_origin: bool) -> Iterator[str]:
         for option in group:
             facts = [option.meaning, option.origin if with_origin else ""]
             comment = "; ".join(filter(None, facts))
-            line = f"{option.key.partition('.')[2]} = {option.value}"
+            line = f"{option.key.partition('.')[2]} = {toml(option.value)}"
             yield f"{line:<40}  # {comment}" if comment else line
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 
-import psycopg
-
-from orbitd import config, store
+from orbitd import store
 from orbitd.cli.call import Act, Call
 from orbitd.config import Settings
-from orbitd.errors import DatabaseUnavailable, ExitCode
+from orbitd.errors import ExitCode
 from orbitd.store.connection import Connection, connect
 from orbitd.store.migrate import missing, schema_version
+from orbitd.store.words import in_words
 
 _SCHEMA = "orbit.migrations/1"
 
@@ -22,9 +21,8 @@ def migrate(call: Call) -> int:
     settings = call.survey().settings
     if call.args["dry-run"]:
         return _dry_run(call, settings)
-    config.require_database(settings)
-    with _told_if_it_fails("migrated", "mend that, then run it again: nothing is half done"):
-        applied = store.migrate(config.admin_address(settings))
+    with in_words(f"database.{settings.database.admin_option}"):
+        applied = store.migrate(settings.database.admin_address)
     lines = [f"applied {name}" for name in applied] or ["the schema is up to date"]
     call.out.document({"schema": _SCHEMA, "applied": applied, "missing": []}, lines)
     return ExitCode.OK
@@ -32,24 +30,22 @@ def migrate(call: Call) -> int:
 
 def status(call: Call) -> int:
     """`orbitd migrate status`."""
-    with admin_connection(call.survey().settings) as conn:
+    with _admin_connection(call.survey().settings) as conn:
         found, lacking = schema_version(conn), missing(conn)
     version = f"schema version {found}" if found else "no schema of orbitd"
-    lines = [f"the database has {version}", *(f"missing {name}" for name in lacking)]
-    if lacking:
-        call.out.note("bring it up to date with: orbitd migrate")
+    advice = ["bring it up to date with: orbitd migrate"] if lacking else []
+    lines = [f"the database has {version}", *(f"missing {name}" for name in lacking), *advice]
     call.out.document({"schema": _SCHEMA, "version": found, "applied": [], "missing": lacking}, lines)
-    return ExitCode.OK
+    return ExitCode.FAILED if lacking else ExitCode.OK
 
 
 @contextlib.contextmanager
-def admin_connection(settings: Settings) -> Iterator[Connection]:
-    """A connection for an operator's questions. Raises ConfigError, DatabaseUnavailable."""
-    config.require_database(settings)
+def _admin_connection(settings: Settings) -> Iterator[Connection]:
+    """A connection for an operator's questions. Raises ConfigError, Refused, DatabaseUnavailable."""
     with (
-        _told_if_it_fails("asked", "see that it runs, and that database.url is right"),
+        in_words(f"database.{settings.database.admin_option}"),
         connect(
-            config.admin_address(settings),
+            settings.database.admin_address,
             connect_timeout_seconds=settings.database.connect_timeout,
             call_timeout_seconds=settings.database.call_timeout,
             application_name="orbitd",
@@ -59,20 +55,11 @@ def admin_connection(settings: Settings) -> Iterator[Connection]:
 
 
 def _dry_run(call: Call, settings: Settings) -> int:
-    with admin_connection(settings) as conn:
+    with _admin_connection(settings) as conn:
         lacking = missing(conn)
     lines = [f"would apply {name}" for name in lacking] or ["the schema is up to date"]
     call.out.document({"schema": _SCHEMA, "applied": [], "missing": lacking}, lines)
     return ExitCode.FAILED if lacking else ExitCode.OK
-
-
-@contextlib.contextmanager
-def _told_if_it_fails(what: str, hint: str) -> Iterator[None]:
-    try:
-        yield
-    except psycopg.Error as error:
-        why = " ".join(str(error).split())
-        raise DatabaseUnavailable(f"the database cannot be {what}: {why}", hint) from error
 
 
 ACTS: Mapping[str, Act] = {"migrate": migrate, "migrate status": status}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-from setproctitle import getproctitle
 
 from orbitd import config
 from orbitd.arbiter import Arbiter
 from orbitd.cli.announce import announce, log_warnings
 from orbitd.cli.call import Act, Call
-from orbitd.config import Settings
+from orbitd.config import Loaded, Settings
 from orbitd.control.server import Server
 from orbitd.errors import Conflict
 from orbitd.incarnation import Incarnation
@@ -28,12 +25,11 @@ def run(call: Call) -> int:
     settings = loaded.settings
     config.require_database(settings)
     call.refuse_root()
-    adopt_environment(loaded.environ)
     log.set_up("arbiter", settings.logging, host=settings.instance.name)
-    socket = config.socket_path(settings, os.environ)
+    socket = config.socket_path(settings, loaded.environ)
     with ExitStack() as undo:
         with _naming_the_other(socket):
-            arbiter = Arbiter(settings, reader(call), Incarnation.begin(config.state_dir(settings, os.environ)))
+            arbiter = Arbiter(loaded, reader(call), Incarnation.begin(config.state_dir(settings, loaded.environ)))
             verbs = Verbs(arbiter, str(call.file) if call.file else None)
             server = Server(socket, arbiter.wakeup.selector, verbs.answer, clock=clock.now, group=settings.control.group)
         undo.callback(server.close)
@@ -54,25 +50,16 @@ def _naming_the_other(socket: Path) -> Iterator[None]:
         raise Conflict(error.message, f"{seen}; or give this one an instance.state_dir and control.socket of its own") from error
 
 
-def reader(call: Call) -> Callable[[], Settings]:
-    """What reads the configuration anew, at each reload. It raises ConfigError, and then has changed nothing."""
+def reader(call: Call, require: Callable[[Settings], object] = config.require_database) -> Callable[[], Loaded]:
+    """What reads the configuration anew, at each reload. It raises ConfigError, as `require` does for one that is no use."""
 
-    def read() -> Settings:
+    def read() -> Loaded:
         loaded = call.survey()
-        config.require_database(loaded.settings)
-        adopt_environment(loaded.environ)
+        require(loaded.settings)
         log_warnings(loaded)
-        return loaded.settings
+        return loaded
 
     return read
-
-
-def adopt_environment(environ: Mapping[str, str]) -> None:
-    """Make this the environment that the next mold is born with: the one we were started with, and the variables of app.env_file."""
-    getproctitle()  # it remembers where the title is, which is found by the first environment only
-    for name in os.environ.keys() - environ.keys():
-        del os.environ[name]
-    os.environ.update(environ)
 
 
 ACTS: Mapping[str, Act] = {"run": run}

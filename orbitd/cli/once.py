@@ -10,32 +10,51 @@ from orbitd import config
 from orbitd.arbiter import Arbiter
 from orbitd.cli.announce import announce
 from orbitd.cli.call import Act, Call
-from orbitd.cli.foreground import adopt_environment, reader
-from orbitd.errors import DatabaseUnavailable, ExitCode, UsageError
+from orbitd.cli.foreground import reader
+from orbitd.config import Settings
+from orbitd.errors import ConfigError, DatabaseUnavailable, ExitCode, OrbitError, UsageError
 from orbitd.incarnation import Incarnation
 from orbitd.rules.once import Once
 from orbitd.system import log
 
 
 def run(call: Call) -> int:
-    """Supervise until nothing is due any more; returns the exit code. Raises DatabaseUnavailable."""
+    """Supervise until nothing is due any more; returns the exit code. Raises OrbitError when it cannot get so far."""
     if call.args["max"] is not None and call.args["max"] < 1:
         raise UsageError(f"--max {call.args['max']}: there is nothing to do", "give a number from 1 on")
     loaded = call.survey()
-    config.require_database(loaded.settings)
+    _require(loaded.settings)
     call.refuse_root()
-    adopt_environment(loaded.environ)
     log.set_up("arbiter", loaded.settings.logging, host=loaded.settings.instance.name)
     once = Once(most_runs=call.args["max"])
     with tempfile.TemporaryDirectory(prefix="orbitd-once-") as folder:
-        arbiter = Arbiter(loaded.settings, reader(call), Incarnation.begin(Path(folder)), once=once)
+        arbiter = Arbiter(loaded, reader(call, _require), Incarnation.begin(Path(folder)), once=once)
         announce(call, loaded, None)
         exit_code = arbiter.run()
-    if exit_code is ExitCode.DATABASE_UNAVAILABLE:
-        raise DatabaseUnavailable(f"the database cannot be used: {arbiter.database.why}", f"try: {arbiter.database.command}")
+    if exit_code is not ExitCode.OK:
+        raise _failure(exit_code, arbiter)
     document = {"schema": "orbit.once/1", "succeeded": once.succeeded, "failed": once.failed}
     call.out.document(document, [_told(once)])
-    return ExitCode.RUN_FAILED if once.failed and exit_code is ExitCode.OK else exit_code
+    return ExitCode.RUN_FAILED if once.failed else ExitCode.OK
+
+
+def _require(settings: Settings) -> None:
+    """Raise ConfigError when no run could ever be done."""
+    config.require_database(settings)
+    if not settings.children.count:
+        raise ConfigError("children.count is 0: nobody would do what is due", "give at least one: --children 1")
+
+
+def _failure(exit_code: ExitCode, arbiter: Arbiter) -> OrbitError:
+    """Why it ended before its work was done."""
+    match exit_code:
+        case ExitCode.DATABASE_UNAVAILABLE:
+            return DatabaseUnavailable(f"the database cannot be used: {arbiter.database.why}", f"try: {arbiter.database.command}")
+        case ExitCode.CONFIG:
+            why, _, hint = (arbiter.import_error or "").strip().partition("\nhint: ")
+            return ConfigError(f"the pipelines cannot be imported: {why}", hint or "mend them, and try them with: orbitd check")
+        case _:
+            return OrbitError("the children die as fast as they come", "the log says what of: child_exited, run_ended")
 
 
 def _told(once: Once) -> str:

@@ -9,25 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orbitd.config.database import admin_address, require_database
     from orbitd.config.dsn import masked
     from orbitd.config.faults import Fault, Faults
-    from orbitd.config.loading import Loaded, Origin, load, load_keys, survey
-    from orbitd.config.model import OPTIONS, SECTIONS, Settings
+    from orbitd.config.loading import Loaded, Origin, adopt, load, load_keys, survey
+    from orbitd.config.model import OPTIONS, SECTIONS, Database, Settings, require_database
     from orbitd.config.options import Key
     from orbitd.config.places import find_file, find_socket, socket_path, state_dir
-    from orbitd.config.reload import adopt
 
 __all__ = [
     "OPTIONS",
     "SECTIONS",
+    "Database",
     "Fault",
     "Faults",
     "Key",
     "Loaded",
     "Origin",
     "Settings",
-    "admin_address",
     "adopt",
     "find_file",
     "find_socket",
@@ -42,12 +40,15 @@ __all__ = [
 _HOMES = {
     "OPTIONS": "model",
     "SECTIONS": "model",
+    "Database": "model",
     "Settings": "model",
+    "require_database": "model",
     "Fault": "faults",
     "Faults": "faults",
     "Key": "options",
     "Loaded": "loading",
     "Origin": "loading",
+    "adopt": "loading",
     "load": "loading",
     "load_keys": "loading",
     "survey": "loading",
@@ -56,9 +57,6 @@ _HOMES = {
     "find_socket": "places",
     "socket_path": "places",
     "state_dir": "places",
-    "adopt": "reload",
-    "admin_address": "database",
-    "require_database": "database",
 }
 
 

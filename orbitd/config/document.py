@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orbitd.config.faults import Fault
-from orbitd.config.files import read_text_file
 from orbitd.config.locate import places_of
+from orbitd.errors import why
+from orbitd.system.files import read_text_file
 
 _LARGEST_FILE_BYTES = 256 * 1024
 # tomllib needs time in the square of a key's parts: a file of dots alone would keep it busy for hours.
@@ -27,11 +28,12 @@ class Document(NamedTuple):
 
 
 class Unreadable(Exception):
-    """A file that is no TOML, or no file."""
+    """A file that is no TOML, or no file, or not there."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Fault, *, is_missing: bool = False) -> None:
         super().__init__(str(fault))
         self.fault = fault
+        self.is_missing = is_missing
 
 
 def drop_ins(path: Path) -> list[Path]:
@@ -42,7 +44,7 @@ def drop_ins(path: Path) -> list[Path]:
     try:
         found = sorted(folder.iterdir())
     except OSError as error:
-        raise Unreadable(Fault.of("", "", f"{folder} cannot be read: {(error.strerror or str(error)).lower()}")) from error
+        raise Unreadable(Fault.of("", "", f"{folder} cannot be read: {why(error)}")) from error
     return [one for one in found if one.suffix == ".toml" and not one.name.startswith(".")]
 
 
@@ -51,7 +53,7 @@ def read_document(path: Path) -> Document:
     try:
         text = read_text_file(path, _LARGEST_FILE_BYTES)
     except ValueError as error:
-        raise Unreadable(Fault.of("", "", error)) from error
+        raise Unreadable(Fault.of("", "", error), is_missing=isinstance(error.__cause__, FileNotFoundError)) from error
     try:
         _refuse_endless_key(path, text)
         return Document(path, tomllib.loads(text), places_of(text))

@@ -6,8 +6,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orbitd.config.files import read_text_file
-from orbitd.config.kinds import Kind
+from orbitd.config.kinds import Kind, WrongElsewhere
+from orbitd.system.files import read_text_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,17 +30,20 @@ class Dsn(Kind):
         """What may be written."""
         return "env:NAME, file:PATH, credential:NAME, or a Postgres address"
 
+    def read(self, value: object) -> str:
+        """The reference, or the address, as written."""
+        text: str = super().read(value)
+        if not is_reference(text):
+            _checked(text.strip())
+        return text
+
     def resolve(self, value: Any, environ: Mapping[str, str]) -> Any:
         """The address for libpq; "" when there is none."""
-        from orbitd.config import libpq
-
         found = self._found(value, environ)
-        address, _ = _translated(found.text)
         try:
-            libpq.check(address)
+            return _checked(found.text)
         except ValueError as error:
-            raise ValueError(f"{found.where}{error}") from None
-        return address
+            raise WrongElsewhere(f"{found.where}{error}", value.partition(":")[2]) from None
 
     def remarks(self, value: Any, environ: Mapping[str, str]) -> Iterator[str]:
         """What had to be translated, and a file that everyone can read."""
@@ -99,6 +102,15 @@ def is_readable_by_others(path: Path) -> bool:
         return bool(path.stat().st_mode & stat.S_IROTH)
     except OSError:
         return False
+
+
+def _checked(text: str) -> str:
+    """The address for libpq. Raises ValueError for one that it could not read."""
+    from orbitd.config import libpq
+
+    address, _ = _translated(text)
+    libpq.check(address)
+    return address
 
 
 def _translated(address: str) -> tuple[str, list[str]]:

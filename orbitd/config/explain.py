@@ -1,22 +1,19 @@
-"""The options for a reader's eyes: what is in force and why, what an option means, what a reload would change.
+"""The options for a reader's eyes: what is in force and why, and what an option means.
 
-Values are told as TOML; of a secret nobody learns more than whether two are the same.
+Values are as they were written, for people as TOML; of a secret nobody learns more than whether two are the same.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orbitd.config import OPTIONS, masked
-from orbitd.config.faults import nearest
+from orbitd.config import OPTIONS, SECTIONS, masked
 from orbitd.config.manual import toml
 from orbitd.config.options import environment_name
-from orbitd.errors import NoSuchObject
+from orbitd.errors import NoSuchObject, nearest
 from orbitd.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from orbitd.config import Key, Loaded
 
 
@@ -24,49 +21,40 @@ class Shown(NamedTuple):
     """An option in force. `meaning` is what a value such as "auto" came to, else ""."""
 
     key: str
-    value: str
+    value: Any
     meaning: str
     origin: str
     is_default: bool
 
 
 class Explanation(NamedTuple):
-    """All that is known of an option. `value`, `meaning` and `origin` are "" when it is not known what is in force."""
+    """All that is known of an option. `value` is None, `meaning` and `origin` are "", when it is not known what is in force."""
 
     key: str
     doc: str
     words: str
-    default: str
+    default: Any
     reload: str
     reload_words: str
     environment: str
     flags: tuple[str, ...]
     variables: tuple[str, ...]
-    value: str
+    value: Any
     meaning: str
     origin: str
 
     def lines(self) -> list[str]:
         """For people."""
         facts = {
-            "in force": _with_remark(self.value, self.meaning),
+            "in force": "" if self.value is None else _with_remark(toml(self.value), self.meaning),
             "from": self.origin,
-            "default": self.default,
+            "default": toml(self.default),
             "may be": self.words,
             "reload": f"{self.reload}: {self.reload_words}",
             "flags": ", ".join([*self.flags, f"--set {self.key}=VALUE"]),
             "environment": ", ".join([self.environment, *self.variables]),
         }
         return [self.key, f"  {self.doc}", *(f"  {name + ':':<13}{fact}" for name, fact in facts.items() if fact)]
-
-
-class Difference(NamedTuple):
-    """An option whose value differs between two configurations."""
-
-    key: str
-    before: str
-    after: str
-    reload: str
 
 
 def shown(loaded: Loaded) -> list[Shown]:
@@ -81,12 +69,12 @@ def explained(name: str, loaded: Loaded | None = None) -> Explanation:
     option = OPTIONS.get(key)
     if option is None:
         raise _unknown(name)
-    now = _shown(key, loaded) if loaded else Shown(name, "", "", "", is_default=False)
+    now = _shown(key, loaded) if loaded else Shown(name, None, "", "", is_default=False)
     return Explanation(
         key=name,
         doc=option.doc,
         words=option.kind.words,
-        default=toml(option.default),
+        default=option.default,
         reload=option.reload,
         reload_words=f"a changed value counts {option.reload.words}",
         environment=environment_name(key),
@@ -98,23 +86,9 @@ def explained(name: str, loaded: Loaded | None = None) -> Explanation:
     )
 
 
-def differences(before: Loaded, after: Loaded) -> list[Difference]:
-    """The options that have another value in `after`, whether or not they are written differently."""
-    return list(_differences(before, after))
-
-
-def _differences(before: Loaded, after: Loaded) -> Iterator[Difference]:
-    for key, option in OPTIONS.items():
-        if _in_force(key, before) != _in_force(key, after):
-            old, new = _shown(key, before), _shown(key, after)
-            if old.value == new.value:
-                old, new = (one._replace(value=_with_remark(one.value, one.meaning)) for one in (old, new))
-            yield Difference(old.key, old.value, new.value, option.reload)
-
-
 def _shown(key: Key, loaded: Loaded) -> Shown:
     origin = loaded.origins[key]
-    return Shown(".".join(key), toml(origin.written), _meaning(key, loaded), origin.where, is_default=_is_default(key, origin.written))
+    return Shown(".".join(key), origin.written, _meaning(key, loaded), origin.where, is_default=_is_default(key, origin.written))
 
 
 def _meaning(key: Key, loaded: Loaded) -> str:
@@ -139,6 +113,18 @@ def _with_remark(value: str, remark: str) -> str:
 
 
 def _unknown(name: str) -> NoSuchObject:
-    near = nearest(name, map(".".join, OPTIONS))
-    hint = f"did you mean {near}?" if near else "`orbitd config show` lists every option"
-    return NoSuchObject(f"there is no option {printable(name, 60)}", hint)
+    near = _near(name)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`orbitd config show` lists every option"
+    return NoSuchObject(f"there is no option{'' if '.' in name else ' or section'} {printable(name, 60)}", hint)
+
+
+def _near(name: str) -> list[str]:
+    """The options that bear this name in another section, else what looks like it: a section, or options."""
+    if options := _called(name.rpartition(".")[2]):
+        return options
+    near = nearest(name, [*SECTIONS, *map(".".join, OPTIONS), *(last for _, last in OPTIONS)])
+    return [] if near is None else _called(near) or [near]
+
+
+def _called(last: str) -> list[str]:
+    return [".".join(key) for key in OPTIONS if key[1] == last]

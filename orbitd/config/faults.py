@@ -8,7 +8,7 @@ from orbitd.errors import ConfigError
 from orbitd.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 _MOST_SHOWN = 20
@@ -43,18 +43,14 @@ class Faults(ConfigError):
         super().__init__("\n".join([*shown, f"and {rest} more"] if rest > 0 else shown), printable(hint))
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that was probably meant; "" when none is near."""
-    import difflib
-
-    return next(iter(difflib.get_close_matches(word[:80], known, n=1)), "")
-
-
-def did_you_mean(near: str) -> str:
+def did_you_mean(near: str | None) -> str:
     """The end of a message about an unknown word."""
     return f", did you mean {near}?" if near else ""
 
 
-def hint_about(path: Path | None) -> str:
-    """The next step."""
-    return f"orbitd.toml(5) lists every option{f'; correct {path} and try again' if path else ''}"
+def next_step(culprits: Collection[str], missing: Path | None) -> str:
+    """What to do about faults of these files, variables and flags, or about a configuration that is not there."""
+    if missing is not None:
+        return f"`orbitd config init {missing}` writes one"
+    what = next(iter(culprits)) if len(culprits) == 1 else "them"
+    return f"orbitd.toml(5) lists every option; correct {what} and try again"

@@ -4,6 +4,7 @@ A kind takes a value in three steps, each of which raises ValueError with words 
     from_text   the text of `--set` or of an environment variable → the value as TOML would give it
     read        the value as TOML gives it → checked, in base units (float seconds, int bytes)
     resolve     what that means on this machine: `auto`, `$HOSTNAME`, `env:NAME`, `file:PATH`
+What `read` takes is told twice more: as `words` for people, and as a JSON schema for editors.
 
 `orbitctl status` passes here on its way to the socket, so what only some kinds need is imported by them.
 """
@@ -14,7 +15,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from orbitd.units import parse_duration, parse_size
+from orbitd.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +28,15 @@ _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _LONGEST_PATH_BYTES = 4095
 _LONGEST_SOCKET_PATH_BYTES = 107
+_ZERO = {"const": 0}
+
+
+class WrongElsewhere(ValueError):
+    """The value is right, but not what it refers to: `culprit`, a file or a variable, must be corrected."""
+
+    def __init__(self, message: str, culprit: str) -> None:
+        super().__init__(message)
+        self.culprit = culprit
 
 
 class Kind:
@@ -39,6 +49,10 @@ class Kind:
     def words(self) -> str:
         """What may be written."""
         return "text"
+
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema; ranges of durations and sizes are left out."""
+        return {"type": "string"}
 
     def from_text(self, text: str) -> object:
         """The value that TOML would have given for this text."""
@@ -75,6 +89,10 @@ class Boolean(Kind):
         """What may be written."""
         return "true | false"
 
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return {"type": "boolean"}
+
     def from_text(self, text: str) -> object:
         """Also yes and no, on and off, 1 and 0, which people write in variables."""
         return _BOOLEANS.get(text.strip().lower(), text)
@@ -97,6 +115,10 @@ class Duration(Kind):
         """What may be written."""
         return f"duration, {self.least} to {self.most}{', or 0' if self.or_zero else ''}"
 
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return {"anyOf": [{"type": "string", "pattern": f"^(0|{DURATION_PATTERN})$"}, _ZERO]}
+
     def read(self, value: object) -> Any:
         """Seconds."""
         text = _with_unit(value, 'duration in quotes, such as "500ms", "30s", "10m"')
@@ -114,6 +136,10 @@ class AutoDuration(Duration):
         """What may be written."""
         return f'"auto", or {super().words}'
 
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return _or_word("auto", super().schema())
+
     def read(self, value: object) -> Any:
         """Seconds, or None."""
         return None if value == "auto" else super().read(value)
@@ -129,6 +155,10 @@ class Size(Kind):
     def words(self) -> str:
         """What may be written."""
         return f"size, {self.least} to {self.most}{', or 0' if self.or_zero else ''}"
+
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return {"anyOf": [{"type": "string", "pattern": f"^(0|{SIZE_PATTERN})$"}, _ZERO]}
 
     def read(self, value: object) -> int:
         """Bytes."""
@@ -149,6 +179,10 @@ class Integer(Kind):
     def words(self) -> str:
         """What may be written."""
         return f"a whole number, {self.least} to {self.most}"
+
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
     def from_text(self, text: str) -> object:
         """The number, or the text as it stands when it is none."""
@@ -171,6 +205,10 @@ class ChildrenCount(Integer):
         """What may be written."""
         return f'"auto", or {super().words}'
 
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return _or_word("auto", super().schema())
+
     def read(self, value: object) -> Any:
         """The number, or "auto"."""
         return value if value == "auto" else super().read(value)
@@ -179,7 +217,7 @@ class ChildrenCount(Integer):
         """The number; "auto" is no more than what may be written, however large the machine."""
         if value != "auto":
             return value
-        from orbitd.config.cpus import usable_cpus
+        from orbitd.system.cpus import usable_cpus
 
         return min(usable_cpus(), self.most)
 
@@ -195,6 +233,10 @@ class Share(Kind):
     def words(self) -> str:
         """What may be written."""
         return "a number, 0 to 1"
+
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return {"type": "number", "minimum": 0, "maximum": 1}
 
     def from_text(self, text: str) -> object:
         """The number, or the text as it stands when it is none."""
@@ -219,6 +261,10 @@ class Choice(Kind):
     def words(self) -> str:
         """What may be written."""
         return " | ".join(self.choices)
+
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return {"enum": list(self.choices)}
 
     def read(self, value: object) -> str:
         """The word."""
@@ -254,6 +300,10 @@ class TextList(Kind):
         """What may be written."""
         return "list of texts"
 
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return {"type": "array", "items": {"type": "string", "minLength": 1}}
+
     def from_text(self, text: str) -> object:
         """The items of `a,b`, or of a TOML list."""
         return _toml_value(text) if text.startswith("[") else [item.strip() for item in text.split(",") if item.strip()]
@@ -282,6 +332,10 @@ class GlobList(TextList):
         """What may be written."""
         return f"list of shell patterns{', or []' if self.or_none else ''}"
 
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return super().schema() | ({} if self.or_none else {"minItems": 1})
+
     def read(self, value: object) -> Any:
         """The patterns."""
         patterns = super().read(value)
@@ -298,12 +352,23 @@ class ModuleList(TextList):
         """What may be written."""
         return "list of module names or directories"
 
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return super().schema() | {"minItems": 1}
+
+    def read(self, value: object) -> Any:
+        """The entries."""
+        entries = super().read(value)
+        if not entries:
+            raise ValueError('is an empty list: name a module such as "app.pipelines" or a directory such as "./pipelines"')
+        return entries
+
     def _item(self, item: object) -> str:
         import keyword
 
         text = super()._item(item)
         if "/" not in text and not all(part.isidentifier() and not keyword.iskeyword(part) for part in text.split(".")):
-            raise ValueError(f'"{text}" is neither a module name such as "app.pipelines" nor a directory such as "./pipelines"')
+            raise ValueError(f'{naming(text)} is neither a module name such as "app.pipelines" nor a directory such as "./pipelines"')
         return text
 
 
@@ -314,6 +379,11 @@ class Backoff(TextList):
     def words(self) -> str:
         """What may be written."""
         return '"exponential", a duration, or a list of durations'
+
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        duration = Duration().schema()
+        return _or_word("exponential", {"anyOf": [*duration["anyOf"], {"type": "array", "items": duration, "minItems": 1}]})
 
     def from_text(self, text: str) -> object:
         """A word or a single duration as it stands, else a list."""
@@ -340,13 +410,17 @@ class AbsolutePath(Kind):
         """What may be written."""
         return f'absolute path, or "{self.instead}"'
 
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return _or_word(self.instead, {"type": "string", "pattern": "^/"})
+
     def read(self, value: object) -> str:
         """The path as written."""
         text = _path(super().read(value))
         if text != self.instead and not text.startswith("/"):
-            raise ValueError(f'"{text}" is not an {self.words}')
+            raise ValueError(f"{naming(text)} is not an {self.words}")
         if ".." in text.split("/"):
-            raise ValueError(f'"{text}" leads up by "..": write the path without it')
+            raise ValueError(f'{naming(text)} leads up by "..": write the path without it')
         return text
 
 
@@ -424,18 +498,26 @@ def naming(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        from orbitd.config.libpq import has_password
-
-        return "a text with a password" if has_password(value) else f'"{value[:60]}"'
+        return "a text with a password" if _has_password(value) else f'"{value[:60]}"'
     for kind, name in ((int | float, "a number"), (list, "a list"), (dict, "a table")):
         if isinstance(value, kind):
             return name
     return "a date or time"
 
 
+def _has_password(text: str) -> bool:
+    from orbitd.config.libpq import has_password
+
+    return has_password(text)
+
+
+def _or_word(word: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [{"const": word}, values]}
+
+
 def _with_unit(value: object, wanted: str) -> str:
     """A text, or the number 0, which needs no unit."""
-    if isinstance(value, str):
+    if isinstance(value, str) and not _has_password(value):
         return value
     if value != 0 or isinstance(value, bool):
         raise ValueError(f"is {naming(value)}: write a {wanted}")
@@ -444,7 +526,7 @@ def _with_unit(value: object, wanted: str) -> str:
 
 def _path(text: str) -> str:
     if text.startswith("~"):
-        raise ValueError(f'"{text}": ~ is not expanded here, write the whole path')
+        raise ValueError(f"{naming(text)}: ~ is not expanded here, write the whole path")
     if len(os.fsencode(text)) > _LONGEST_PATH_BYTES:
         raise ValueError(f"is a path of more than {_LONGEST_PATH_BYTES} bytes")
     return text
@@ -456,4 +538,4 @@ def _toml_value(text: str) -> object:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
-        raise ValueError(f'"{text[:60]}" is not a list in TOML\'s notation, such as ["a", "b"]') from None
+        raise ValueError(f'{naming(text)} is not a list in TOML\'s notation, such as ["a", "b"]') from None

@@ -10,7 +10,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
-from orbitd.config.faults import did_you_mean, nearest
+from orbitd.config.faults import did_you_mean
+from orbitd.errors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,7 +64,7 @@ def check(text: str) -> None:
         raise ValueError("is not UTF-8 text")
     if _CONTROL_CHARACTER.search(text):
         raise ValueError("holds a control character")
-    given = dict(_url_pairs(text) if is_url(text) else _pairs(text))
+    given = _given(text)
     for keyword, value in given.items():
         _check_pair(keyword, value)
     _check_counts(given)
@@ -84,6 +85,22 @@ def composed(user: str, password: str, host: str, port: str, database: str) -> s
     """The address of the first form with these parts, any of which may be ""."""
     owner = f"{_quoted(user)}{f':{_quoted(password)}' if password else ''}@" if user or password else ""
     return f"postgresql://{owner}{_quoted_host(host)}{f':{_quoted(port)}' if port else ''}/{_quoted(database)}"
+
+
+def named(text: str) -> str:
+    """Where an address leads, without user and secrets: "db.example:5432/app". Raises ValueError for one that cannot be read."""
+    given = _given(text)
+    if "service" in given:
+        return f"the service {given['service']}"
+    hosts = (given.get("host") or given.get("hostaddr") or "the local socket").split(",")
+    ports = given.get("port", "").split(",")
+    places = zip(hosts, ports * (len(hosts) if len(ports) == 1 else 1), strict=True)
+    where = ",".join(f"{host}:{port}" if port else host for host, port in places)
+    return f"{where}/{given['dbname']}" if given.get("dbname") else where
+
+
+def _given(text: str) -> dict[str, str]:
+    return dict(_url_pairs(text) if is_url(text) else _pairs(text))
 
 
 def _url_pairs(text: str) -> Iterator[tuple[str, str]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orbitd.config.contradictions import broken
 from orbitd.config.dsn import is_reference, masked
-from orbitd.config.faults import hint_about
 from orbitd.config.model import OPTIONS, SECTIONS, Settings
+from orbitd.config.options import Reload
 from orbitd.config.reader import Reader
 from orbitd.config.sources import read_all, read_few
 
@@ -61,7 +61,7 @@ def survey(path: Path | None, *, overrides: Sequence[str] = (), environ: Mapping
             reader.fault(place, ".".join(rule.key), message)
         else:
             reader.remark(place, rule.key, message)
-    reader.refuse_faults(hint_about(path))
+    reader.refuse_faults()
     return Loaded(
         Settings.of({section: {key: values[section, key] for of, key in OPTIONS if of == section} for section in SECTIONS}),
         MappingProxyType({key: _origin(reader, key) for key in OPTIONS}),
@@ -77,6 +77,17 @@ def load_keys(path: Path | None, keys: Iterable[Key], environ: Mapping[str, str]
     Raises Faults when one of these cannot be used, or a file cannot be read.
     """
     return read_few({key: OPTIONS[key] for key in keys}, path, environ)
+
+
+def adopt(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
+    """The new settings as far as a reload can take them up, and the options ("section.key") that wait for a restart."""
+    before, values = asdict(old), asdict(new)
+    kept = []
+    for (section, key), option in OPTIONS.items():
+        if option.reload is Reload.RESTART and values[section][key] != before[section][key]:
+            values[section][key] = before[section][key]
+            kept.append(f"{section}.{key}")
+    return Settings.of(values), kept
 
 
 def _origin(reader: Reader, key: Key) -> Origin:

@@ -53,11 +53,11 @@ database. An option may be given in several places; the first of these counts:
 6. the default.
 
 `orbitd config show --origin` tells the value in force of every option, and which of these it comes from; `orbitd config diff`
-only those that are not the default; `orbitd check` finds every fault at once, each with file, line and column. A wrong
-configuration ends `orbitd` with 78; a reload of one changes nothing.
+only those that are not the default; `orbitd check` finds every fault at once, each with file, line and column, also in a value
+that another one hides. A wrong configuration ends `orbitd` with 78; a reload of one changes nothing.
 
 Durations (`"500ms"`, `"30s"`, `"1h30m"`, `"7d"`) and sizes (`"256KiB"`, `"500MiB"`, `"2GiB"`) are texts with a unit; only 0 has
-none. On the command line and in variables a list is written `a,b`.
+none. On the command line and in variables a list is written `a,b`. The path that follows `--pid` or `--env-file` may be relative.
 
 After `orbitctl reload` a changed value counts
 
@@ -76,7 +76,7 @@ After `orbitctl reload` a changed value counts
 An address itself, `postgresql://user@host/database` or `host=… dbname=…`, can be written too, but not with a password on the
 command line, where everyone on the machine could read it; a file with one that everyone can read is warned of. Nothing ever shows
 an address: `orbitd config show` has `********` and a fingerprint, which is the same for the same address. An address that libpq
-could not read is a fault of the configuration.
+could not read is a fault of the configuration. `DATABASE_URL` counts more than a file that names another database, with a warning.
 
 Prisma's own parameters are translated or dropped, with a warning that names them: `schema` becomes a `search_path`,
 `sslaccept=strict` becomes `sslmode=verify-full`, and `pgbouncer`, `connection_limit`, `pool_timeout`, `socket_timeout`,

@@ -35,6 +35,7 @@ from orbitd.config.kinds import (
 )
 from orbitd.config.options import Default, Key, Option, Reload
 from orbitd.config.variables import Variable
+from orbitd.errors import ConfigError
 from orbitd.rules.limits import MOST_CHILDREN
 
 if TYPE_CHECKING:
@@ -99,6 +100,28 @@ class Database:
         "How long one statement of orbitd itself may take; then its connection is made anew.",
         _ROLLING,
     )
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Those that are configured, by option; the last is the one for what an operator does."""
+        return {key: address for key in ("url", "direct_url", "admin_url") if (address := getattr(self, key))}
+
+    @property
+    def admin_option(self) -> str:
+        """Which option has the address for what an operator does."""
+        return next(reversed(self.addresses), "url")
+
+    @property
+    def admin_address(self) -> str:
+        """The address for what an operator does. Raises ConfigError when none is configured."""
+        if not self.addresses:
+            raise _no_database()
+        return self.addresses[self.admin_option]
+
+    @property
+    def listen_address(self) -> str:
+        """The address for what a transaction pooler breaks."""
+        return self.direct_url or self.url
 
 
 @dataclass(frozen=True)
@@ -270,7 +293,10 @@ class Control:
 
     socket: str = _field(early.SOCKET)
     group: str = _option(
-        GroupName(), "orbitd", "Members of this group may use it, beside root and the daemon's own user. It need not exist.", _RESTART
+        GroupName(),
+        "orbitd",
+        "Members of this group may use it, beside root and the daemon's own user. The default need not exist.",
+        _RESTART,
     )
 
 
@@ -371,6 +397,17 @@ class Settings:
     def of(cls, values: Mapping[str, Mapping[str, Any]]) -> Settings:
         """Settings of checked values, by section and key."""
         return cls(**{name: section(**_frozen(values[name])) for name, section in SECTIONS.items()})
+
+
+def require_database(settings: Settings) -> None:
+    """Raise ConfigError unless there is an address for the daemon's own work."""
+    if not settings.database.url:
+        raise _no_database()
+
+
+def _no_database() -> ConfigError:
+    message = "no database is configured: neither database.url nor DATABASE_URL is set"
+    return ConfigError(message, "set DATABASE_URL=postgresql://user@host/database")
 
 
 def _frozen(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orbitd.config.dsn import is_readable_by_others, shows_password
-from orbitd.config.faults import Fault, Faults, did_you_mean, nearest
+from orbitd.config.faults import Fault, Faults, did_you_mean, next_step
+from orbitd.config.kinds import WrongElsewhere
 from orbitd.config.options import Key, Option
+from orbitd.errors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,8 +27,16 @@ class Place(NamedTuple):
     name: str = ""
     file: Path | None = None
 
+    @property
+    def culprit(self) -> str:
+        """What must be corrected if that is wrong: the variable, the file or the flag."""
+        variable = self.name.removeprefix(ENVIRONMENT)
+        return variable if variable != self.name else str(self.file or self.name)
+
 
 DEFAULT = Place(0)
+ENVIRONMENT = "environment: "
+"""How the place of a variable of the process begins."""
 
 
 class Given(NamedTuple):
@@ -45,20 +55,26 @@ class Reader:
     def __init__(self, options: Mapping[Key, Option], *, is_whole: bool = True) -> None:
         self.options = options
         self.is_whole = is_whole
-        self.given: dict[Key, Given] = {}
+        self.given: dict[Key, list[Given]] = {}
+        """What counts most is last."""
         self.environ: Mapping[str, str] = {}
         self.files: list[Path] = []
-        self.faults: dict[tuple[Place, Fault], None] = {}
+        self.faults: dict[tuple[Place, Fault], str] = {}
+        """Each with what must be corrected."""
         self.unreadable: list[Fault] = []
         """Those of files that cannot be read: what they would have given is not known."""
+        self.missing: Path | None = None
+        """The configuration, if there is none of that name."""
         self.remarks: list[str] = []
 
     def give(self, key: Key, place: Place, value: object) -> None:
-        """Take a value as TOML has it, unless what is there counts more."""
+        """Take a value as TOML has it; of two that count the same, the later one hides the other."""
         if key not in self.options:
             self.unknown(place, ".".join(key), "option", lambda: self._near_option(key))
-        elif place.rank >= self.place_of(key).rank:
-            self.given[key] = Given(place, value)
+            return
+        given = self.given.setdefault(key, [])
+        given.append(Given(place, value))
+        given.sort(key=lambda one: one.place.rank)
 
     def give_text(self, key: Key, place: Place, text: str) -> None:
         """Take a value as people write it on a command line."""
@@ -72,26 +88,27 @@ class Reader:
 
     def fault(self, place: Place, key: str, message: object) -> None:
         """Note what is wrong."""
-        self.faults[place, Fault.of(place.name, key, message)] = None
+        culprit = message.culprit if isinstance(message, WrongElsewhere) else place.culprit
+        self.faults[place, Fault.of(place.name, key, message)] = culprit
 
-    def unknown(self, place: Place, word: str, what: str, near: Callable[[], str]) -> None:
+    def unknown(self, place: Place, word: str, what: str, near: Callable[[], str | None]) -> None:
         """Note a word that means nothing, with the one that was probably meant."""
         if self.is_whole:
-            self.fault(place, word, f"unknown {what}{did_you_mean(near() if len(self.faults) < _MOST_SUGGESTIONS else '')}")
+            self.fault(place, word, f"unknown {what}{did_you_mean(near() if len(self.faults) < _MOST_SUGGESTIONS else None)}")
 
-    def _near_option(self, key: Key) -> str:
-        """The option of that name in another section, else of a near name in this one, else whatever looks like it; or ""."""
+    def _near_option(self, key: Key) -> str | None:
+        """The option of that name in another section, else of a near name in this one, else whatever looks like it; or None."""
         section, name = key
         if elsewhere := [".".join(one) for one in self.options if one[1] == name]:
             return elsewhere[0]
         if names := [one[1] for one in self.options if one[0] == section]:
             near = nearest(name, names)
-            return f"{section}.{near}" if near else ""
+            return f"{section}.{near}" if near else None
         return nearest(".".join(key), map(".".join, self.options))
 
     def cannot_read(self, place: Place, fault: Fault) -> None:
         """Note a file that cannot be read."""
-        self.faults[place, fault] = None
+        self.faults[place, fault] = place.culprit
         self.unreadable.append(fault)
 
     def remark(self, place: Place, key: Key, message: str) -> None:
@@ -100,15 +117,29 @@ class Reader:
 
     def place_of(self, *keys: Key) -> Place:
         """Where the value of an option was written; of several, of the one that counts most."""
-        return max((self.given[key].place for key in keys if key in self.given), default=DEFAULT, key=lambda place: place.rank)
+        return max((self._counting(key).place for key in keys), key=lambda place: place.rank)
 
     def written(self, key: Key) -> Any:
         """The value of an option as TOML has it, the default if none is given."""
-        return self.given[key].value if key in self.given else self.options[key].default
+        return self._counting(key).value
+
+    def _counting(self, key: Key) -> Given:
+        return self.given[key][-1] if key in self.given else Given(DEFAULT, self.options[key].default)
 
     def values(self) -> dict[Key, Any]:
-        """The values in force; one that is wrong is a fault, and not among them."""
+        """The values in force; one that is wrong is a fault, and not among them, as is one that others hide."""
+        if self.is_whole:
+            self._read_what_is_hidden()
         return {key: value for key in self.options for value in self.value(key)}
+
+    def _read_what_is_hidden(self) -> None:
+        """A flag hides a wrong value only until the next start without it. What it stands for on this machine is left open."""
+        for key, given in self.given.items():
+            for hidden in given[:-1]:
+                try:
+                    self.options[key].kind.read(hidden.value)
+                except ValueError as error:
+                    self.fault(hidden.place, ".".join(key), error)
 
     def value(self, key: Key) -> Iterator[Any]:
         """The value in force, or none if it is wrong."""
@@ -125,7 +156,8 @@ class Reader:
             self.remark(place, key, f"everyone on this machine may read this password: chmod o-r {place.file}")
         yield resolved
 
-    def refuse_faults(self, hint: str) -> None:
+    def refuse_faults(self) -> None:
         """Raise Faults if there are any, those of files first, each in the order of its lines."""
         if self.faults:
-            raise Faults([fault for _, fault in sorted(self.faults, key=lambda one: one[0][:3])], hint)
+            faults = [fault for _, fault in sorted(self.faults, key=lambda one: one[0][:3])]
+            raise Faults(faults, next_step(set(self.faults.values()), self.missing))

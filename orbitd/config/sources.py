@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orbitd.config import early
 from orbitd.config.dsn import shows_password
-from orbitd.config.faults import Fault, hint_about, nearest
-from orbitd.config.files import read_text_file
-from orbitd.config.kinds import naming
+from orbitd.config.faults import Fault
+from orbitd.config.kinds import AbsolutePath, AnyPath, Kind, naming
 from orbitd.config.options import Key, Option, environment_name
-from orbitd.config.reader import DEFAULT, Place, Reader
-from orbitd.config.variables import ADDRESS_PARTS, NOT_NEEDED
+from orbitd.config.reader import DEFAULT, ENVIRONMENT, Given, Place, Reader
+from orbitd.config.variables import ADDRESS_PARTS, NOT_NEEDED, absolute
+from orbitd.errors import nearest
+from orbitd.system.files import read_text_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ _ADDRESS_PARTS, _DOTENV_VARIABLE, _VARIABLE, _DOTENV_OPTION, _OPTION, _OVERRIDE 
 
 _PREFIX = "ORBITD_"
 _NO_OPTIONS = "ORBITD_PG_"
-"""What the tests of orbitd are told."""
+"""What the embedded PostgreSQL of development and tests is told."""
 _URL: Key = ("database", "url")
 _LARGEST_VALUE_BYTES = 64 * 1024
 _LARGEST_ENV_FILE_BYTES = 256 * 1024
@@ -47,6 +48,7 @@ def read_all(reader: Reader, path: Path | None, overrides: Iterable[str], enviro
     _read_environment(reader, of_process)
     of_file = _read_env_file(reader)
     _compose_address(reader, [of_process, of_file])
+    _remark_hidden_address(reader)
 
 
 def read_few(options: Mapping[Key, Option], path: Path | None, environ: Mapping[str, str]) -> dict[Key, Any]:
@@ -57,7 +59,7 @@ def read_few(options: Mapping[Key, Option], path: Path | None, environ: Mapping[
     reader = Reader({**options, early.ENV_FILE_KEY: early.ENV_FILE}, is_whole=False)
     read_all(reader, path, (), environ)
     values = reader.values()
-    reader.refuse_faults(hint_about(path))
+    reader.refuse_faults()
     return {key: values[key] for key in options}
 
 
@@ -70,7 +72,7 @@ def _read_files(reader: Reader, path: Path) -> None:
     try:
         others = drop_ins(path)
     except Unreadable as error:
-        reader.cannot_read(Place(1), error.fault)
+        reader.cannot_read(Place(1, file=Path(f"{path}.d")), error.fault)
         others = []
     # Drop-ins may stand alone; a file that is not there is a fault only without them.
     paths = others if others and not os.path.lexists(path) else [path, *others]
@@ -78,7 +80,8 @@ def _read_files(reader: Reader, path: Path) -> None:
         try:
             document = read_document(one)
         except Unreadable as error:
-            reader.cannot_read(Place(rank), error.fault)
+            reader.cannot_read(Place(rank, file=one), error.fault)
+            reader.missing = one if error.is_missing else reader.missing
         else:
             reader.files.append(one)
             _read_document(reader, document, rank)
@@ -109,11 +112,17 @@ def _read_overrides(reader: Reader, overrides: Iterable[str]) -> None:
         name, equals, text = override.partition("=")
         section, dot, key = name.strip().partition(".")
         if equals and name in flags:
-            _override(reader, flags[name], Place(_OVERRIDE, name=name), text)
+            _override(reader, flags[name], Place(_OVERRIDE, name=name), _from_here(reader.options[flags[name]].kind, text))
         elif equals and dot:
             _override(reader, (section, key), Place(_OVERRIDE, name="--set"), text)
         else:
             reader.fault(Place(_OVERRIDE, name="--set"), "", f"{naming(override)} is not of the form section.key=value")
+
+
+def _from_here(kind: Kind, text: str) -> str:
+    """A path that follows a flag begins where the caller stands, as the shell completes it."""
+    is_path = isinstance(kind, AbsolutePath | AnyPath) and text and not text.startswith("~")
+    return absolute(text) if is_path else text
 
 
 def _override(reader: Reader, key: Key, place: Place, text: str) -> None:
@@ -136,7 +145,7 @@ class _Environment(NamedTuple):
     def place(self, name: str, *, is_option: bool) -> Place:
         """Of a variable, which is an option's own or another program's."""
         if self.file is None:
-            return Place(_OPTION if is_option else _VARIABLE, name=f"environment: {name}")
+            return Place(_OPTION if is_option else _VARIABLE, name=f"{ENVIRONMENT}{name}")
         line = self.lines[name]
         return Place(_DOTENV_OPTION if is_option else _DOTENV_VARIABLE, line, 0, f"{self.file}:{line}: {name}", self.file)
 
@@ -158,7 +167,9 @@ def _read_environment(reader: Reader, environment: _Environment) -> None:
 
 
 def _added(item: str, others: object) -> list[object]:
-    return [item, *(other for other in others if other != item)] if isinstance(others, list) else [item]
+    """Of what is wrong among the others nothing: it is a fault of the place where it is written."""
+    known = others if isinstance(others, list) else []
+    return [item, *(other for other in known if isinstance(other, str) and other not in {"", item})]
 
 
 def _read_option(reader: Reader, environment: _Environment, name: str) -> None:
@@ -241,7 +252,7 @@ def _parsed(reader: Reader, path: Path, text: str) -> _Environment:
 
     found = parse(text)
     for line, message in found.faults if reader.is_whole else ():
-        reader.fault(Place(_DOTENV_VARIABLE, line, 0, f"{path}:{line}"), "", message)
+        reader.fault(Place(_DOTENV_VARIABLE, line, 0, f"{path}:{line}", path), "", message)
     reader.remarks += [f"{path}:{line}: {message}" for line, message in found.remarks]
     entries = [entry for entry in found.entries if entry.name not in reader.environ]
     return _Environment({entry.name: entry.value for entry in entries}, path, {entry.name: entry.line for entry in entries})
@@ -261,6 +272,27 @@ def _compose_address(reader: Reader, environments: Sequence[_Environment]) -> No
     if given:
         place = given[0].place._replace(rank=_ADDRESS_PARTS, file=parts["DATABASE_PASSWORD"].place.file)
         reader.give(_URL, place, composed(*(parts[name].text for name in ADDRESS_PARTS)))
+
+
+def _remark_hidden_address(reader: Reader) -> None:
+    """DATABASE_URL counts more than a file that names another database, which whoever wrote the file may not expect."""
+    given = reader.given.get(_URL, [])
+    of_files = [one for one in given if one.place.rank < _ADDRESS_PARTS]
+    if not of_files or given[-1].place.rank not in {_DOTENV_VARIABLE, _VARIABLE}:
+        return
+    hidden, counting = of_files[-1].place, given[-1].place
+    if _address(reader, of_files[-1]) != _address(reader, given[-1]):
+        variable = counting.name.removeprefix(ENVIRONMENT)
+        reader.remarks.append(f"{variable} counts, not database.url of {hidden.file}:{hidden.line}")
+
+
+def _address(reader: Reader, given: Given) -> str | None:
+    """None for one that cannot be had."""
+    kind = reader.options[_URL].kind
+    try:
+        return str(kind.resolve(kind.read(given.value), reader.environ))
+    except ValueError:
+        return None
 
 
 class _Part(NamedTuple):

@@ -22,8 +22,9 @@ def _milliseconds(text: str) -> str:
     return f"{text}ms" if text.replace(".", "", 1).isdecimal() and text.isascii() else text
 
 
-def _absolute(text: str) -> str:
-    return os.path.normpath(Path.cwd() / text)
+def absolute(path: str) -> str:
+    """A path that may begin where orbitd was started, from the root."""
+    return os.path.normpath(Path(path).absolute())
 
 
 def _development(text: str) -> str | None:
@@ -47,7 +48,7 @@ class Variable(NamedTuple):
     @classmethod
     def of_directory(cls, name: str, *, is_added: bool = False) -> Variable:
         """A directory, which need not be absolute."""
-        return cls(name, "may be relative", _absolute, is_added)
+        return cls(name, "may be relative", absolute, is_added)
 
     @classmethod
     def of_development(cls, name: str) -> Variable:

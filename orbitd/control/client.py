@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orbitd.control.wire import LONGEST_ANSWER_BYTES, encode_request, parse_answer
-from orbitd.errors import DaemonNotRunning, OrbitError, Refused, WaitTimeout
+from orbitd.errors import DaemonNotRunning, OrbitError, Refused, WaitTimeout, why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +54,7 @@ class Conversation:
         except TimeoutError:
             raise WaitTimeout(f"orbitd did not answer {command} within {timeout_seconds:g}s", f"it listens on {self._path}") from None
         except OSError as error:
-            raise DaemonNotRunning(f"orbitd ended while it was asked: {error.strerror}", "see its log") from error
+            raise DaemonNotRunning(f"orbitd ended while it was asked: {why(error)}", "see its log") from error
 
     def _line(self, deadline: float, tick: Callable[[], None]) -> bytes:
         received = bytearray()
@@ -93,9 +93,8 @@ def connected(path: Path, timeout_seconds: float | None = None) -> Iterator[Conv
         except TimeoutError:
             raise WaitTimeout(f"orbitd does not accept connections on {path}", "it is overloaded or stopped (SIGSTOP)") from None
         except OSError as error:
-            why = (error.strerror or str(error)).lower()
             hint = "start it with `orbitd`, or name its socket: orbitctl --socket PATH"
-            raise DaemonNotRunning(f"orbitd is not running: nobody listens on {path} ({why})", hint) from error
+            raise DaemonNotRunning(f"orbitd is not running: nobody listens on {path} ({why(error)})", hint) from error
         yield Conversation(connection, path)
 
 

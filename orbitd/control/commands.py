@@ -1,4 +1,4 @@
-"""The table of commands: what may be asked of the daemon, with which arguments, by whom.
+"""The table of commands: what may be asked of the daemon, with which arguments.
 
 One row is everything about a command. The server validates requests by it, `orbitctl` makes its parser and its help
 from it, orbitctl(1) is written from it. `orbitctl` keeps the rows of its run verbs, which ask the database, in the same shape.
@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from orbitd.errors import UsageError
+from orbitd.errors import UsageError, nearest
 from orbitd.units import parse_duration
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ class Command(NamedTuple):
 
     name: str
     effect: Literal["reads", "changes"]
-    permission: Literal["view", "operate"]
     help: str
     arguments: tuple[Argument, ...] = ()
     details: str = ""
@@ -95,12 +94,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         command.name: command
         for command in (
-            Command("status", "reads", "view", "the state of the daemon, its problems first", example="status --watch"),
-            Command("list", "reads", "view", "the slots and the child in each, problems first", example="list -o wide"),
+            Command("status", "reads", "the state of the daemon, its problems first", example="status --watch"),
+            Command("list", "reads", "the slots and the child in each, problems first", example="list -o wide"),
             Command(
                 "health",
                 "reads",
-                "view",
                 "whether all is well; if not, why, and what to type",
                 details="Ends with 0 when healthy, else with 1.",
                 local_arguments=(
@@ -110,13 +108,10 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 ),
                 example="health --nagios",
             ),
-            Command(
-                "metrics", "reads", "view", "what this daemon has done since it was started, as in its report", example="metrics --json"
-            ),
+            Command("metrics", "reads", "what this daemon has done since it was started, as in its report", example="metrics --json"),
             Command(
                 "events",
                 "reads",
-                "view",
                 "what has happened in the daemon, the latest last",
                 (
                     Argument("limit", Kind.INTEGER, f"how many, at most {MOST_EVENTS}", default=50, metavar="N"),
@@ -125,12 +120,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 ),
                 example="events -f",
             ),
-            Command("ping", "reads", "view", "say whether the daemon answers"),
-            Command("version", "reads", "view", "the versions of orbitctl and of the running daemon"),
+            Command("ping", "reads", "say whether the daemon answers"),
+            Command("version", "reads", "the versions of orbitctl and of the running daemon"),
             Command(
                 "scale",
                 "changes",
-                "operate",
                 "change the number of children",
                 (Argument("amount", Kind.AMOUNT, "the number, or a change of it", positional=True, metavar="N|+N|-N"), WAIT),
                 "It holds until the daemon ends, or children.count is changed. A child that is too many finishes its run first.",
@@ -140,7 +134,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "reload",
                 "changes",
-                "operate",
                 "take up new configuration and new code",
                 (WAIT,),
                 "A new generation of children takes the place of the old one, each of which finishes its run first. "
@@ -149,12 +142,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 (TIMEOUT,),
                 example="reload --wait",
             ),
-            Command("pause", "changes", "operate", "start no more runs; those in hand go on"),
-            Command("unpause", "changes", "operate", "start runs again, after `pause` or `drain`"),
+            Command("pause", "changes", "start no more runs; those in hand go on"),
+            Command("unpause", "changes", "start runs again, after `pause` or `drain`"),
             Command(
                 "drain",
                 "changes",
-                "operate",
                 "start no more runs, and wait for those in hand",
                 (WAIT,),
                 "As `pause`; with --wait it returns when no run is in hand, so that the host can be served. The daemon stays.",
@@ -164,7 +156,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "stop",
                 "changes",
-                "operate",
                 "finish the runs in hand, then end the daemon",
                 (Argument("now", Kind.FLAG, "interrupt the runs in hand; they resume later", default=False),),
                 "Runs that are not finished after shutdown.drain_timeout are interrupted, and resume later or elsewhere.",
@@ -174,7 +165,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "restart",
                 "changes",
-                "operate",
                 "replace children by new ones of the same code",
                 (
                     Argument("slots", Kind.INTEGERS, "whose; else all", default=(), positional=True, metavar="SLOT", completes="slot"),
@@ -187,7 +177,6 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "kill",
                 "changes",
-                "operate",
                 "kill the child of a slot; its run is taken back, and resumes",
                 (_SLOT,),
                 "For a child that does not answer; `restart` lets it finish. The attempt that it had begun counts as a crash of the run.",
@@ -196,12 +185,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "loglevel",
                 "changes",
-                "operate",
                 "write more or fewer log lines, until the next reload",
                 (Argument("level", Kind.TEXT, "the least urgent that is written", positional=True, metavar="LEVEL", choices=LOG_LEVELS),),
                 example="loglevel debug",
             ),
-            Command("reopen", "changes", "operate", "open the log files anew, after they were moved away"),
+            Command("reopen", "changes", "open the log files anew, after they were moved away"),
         )
     }
 )
@@ -217,10 +205,8 @@ def find(name: str, commands: Iterable[str] = COMMANDS) -> str:
 
 def near(word: str, known: Iterable[str]) -> str | None:
     """A hint at the known word that was probably meant."""
-    import difflib
-
-    close = difflib.get_close_matches(word[:40], list(known), n=1)
-    return f"did you mean {close[0]}?" if close else None
+    close = nearest(word, known)
+    return f"did you mean {close}?" if close else None
 
 
 def scaled(amount: str, current: int) -> int:

@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Any
 
 from orbitd.control.commands import MOST_EVENTS
-from orbitd.system.log.entry import Entry, cut
+from orbitd.system.log.entry import Entry, shortened
 from orbitd.system.log.sink import Sink
 
-_LONGEST_TEXT = 500
+_LONGEST_VALUE = 500
 
 
 class Ring(Sink):
@@ -28,5 +28,4 @@ class Ring(Sink):
 
     def _write(self, entry: Entry) -> None:
         self.last_number += 1
-        short = {name: cut(value, _LONGEST_TEXT) if isinstance(value, str) else value for name, value in entry.items()}
-        self._events.append({"number": self.last_number, **short})
+        self._events.append({"number": self.last_number, **shortened(entry, _LONGEST_VALUE)})

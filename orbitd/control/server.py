@@ -18,7 +18,6 @@ import fcntl
 import grp
 import logging
 import os
-import pwd
 import select
 import selectors
 import socket
@@ -31,7 +30,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orbitd.control.wire import LONGEST_ANSWER_BYTES, LONGEST_REQUEST_BYTES, Answer, Garbled, Request, encode_answer, parse_request
-from orbitd.errors import ConfigError, Conflict, OrbitError, Refused
+from orbitd.errors import ConfigError, Conflict, OrbitError, Refused, why
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,6 +98,7 @@ class Server:
         self._handler = handler
         self._clock = clock
         self._group = group
+        self._known_group_id = _group_id(group)  # once: the group database may be a server that does not answer
         self._group_id: int | None = None
         self._connections: set[_Connection] = set()
         self._accept_again_at: float | None = None
@@ -148,7 +148,8 @@ class Server:
     def _listen(self) -> None:
         is_new_folder = not self._path.parent.exists()
         self._listener = _bound(self._path)
-        self._group_id = _shared_with(self._path, self._group, is_new_folder=is_new_folder)
+        is_shared = self._known_group_id is not None and _share(self._path, self._known_group_id, is_new_folder=is_new_folder)
+        self._group_id = self._known_group_id if is_shared else None
         self._identity = _identity(self._path)
         self._accept_again_at = None
         self._selector.register(self._listener, selectors.EVENT_READ, data=self._accept)
@@ -305,16 +306,11 @@ def _peer(connection: socket.socket) -> tuple[int, int, int]:
 
 
 def _peer_groups(connection: socket.socket) -> set[int]:
-    """The asker's groups at the time of connect(), as the kernel saw them; the group database tells them where it does not.
-
-    The kernel comes first: the database may be a server that does not answer, and the arbiter would wait for it.
-    """
-    _, uid, gid = _peer(connection)
+    """The asker's groups at the time of connect(), as the kernel saw them: the first alone where it does not tell the others."""
+    _, _, gid = _peer(connection)
     try:
         told = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUP_BYTES)
     except OSError:  # an old kernel, or more groups than fit
-        with contextlib.suppress(KeyError):
-            return {gid, *os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)}
         return {gid}
     return {gid, *struct.unpack(f"{len(told) // 4}I", told)}
 
@@ -338,24 +334,27 @@ def _bound(path: Path) -> socket.socket:
             listener.listen(MOST_CONNECTIONS)
     except OSError as error:
         listener.close()
-        why = (error.strerror or str(error)).lower()
-        raise ConfigError(f"the control socket {path} cannot be made: {why}", "set another control.socket") from error
+        raise ConfigError(f"the control socket {path} cannot be made: {why(error)}", "set another control.socket") from error
     except OrbitError:
         listener.close()
         raise
     return listener
 
 
-def _shared_with(path: Path, group: str, *, is_new_folder: bool) -> int | None:
-    """Give the socket that we have just bound to a group, if there is one of that name; its id, None if it stays our own.
+def _group_id(name: str) -> int | None:
+    """The id of a group; None when there is none of that name."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def _share(path: Path, group_id: int, *, is_new_folder: bool) -> bool:
+    """Give the socket that we have just bound to a group; False if it stays our own.
 
     It was bound for us alone, and only now becomes another group's: at no time is it open to the group that we happen to have.
     The folder is opened only if we have just made it: another one may hold more than sockets.
     """
-    try:
-        group_id = grp.getgrnam(group).gr_gid
-    except KeyError:
-        return None
     try:
         if is_new_folder:
             os.chown(path.parent, -1, group_id)
@@ -363,10 +362,9 @@ def _shared_with(path: Path, group: str, *, is_new_folder: bool) -> int | None:
         os.chown(path, -1, group_id)
         path.chmod(_GROUP_SOCKET_MODE)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        _log.warning("the control socket %s cannot be given to group %s: %s", path, group, why)
-        return None
-    return group_id
+        _log.warning("the control socket %s cannot be given to group %d: %s", path, group_id, why(error))
+        return False
+    return True
 
 
 def _make_way(path: Path) -> None:

@@ -38,7 +38,7 @@ def status(
     config: str | None,
     target: int,
     slots: Sequence[Facts],
-    problems: Sequence[Facts],
+    problems: Sequence[Finding],
     last_reload: Facts | None,
     last_beat_at: str | None,
     age_seconds: float,
@@ -56,7 +56,7 @@ def status(
         "generation": generation,
         "config": config,
         "children": _children(target, [SlotState(slot["state"]) for slot in slots]),
-        "problems": [{name: problem[name] for name in ("code", "message", "command")} for problem in problems],
+        "problems": [_told(finding) for finding in problems],
         "last_reload": last_reload,
         "last_beat_at": last_beat_at,
         "age_seconds": age_seconds,
@@ -79,8 +79,12 @@ def health(findings: Sequence[Finding], last_activity: str | None, stuck_runs: i
         "message": ranked[0].message if ranked else "all is well",
         "last_activity": last_activity,
         "stuck_runs": stuck_runs,
-        "reasons": [{"code": finding.code, "message": finding.message, "command": finding.command} for finding in ranked],
+        "reasons": [_told(finding) for finding in ranked],
     }
+
+
+def _told(finding: Finding) -> dict[str, str]:
+    return {"code": finding.code, "message": finding.message, "command": finding.command}
 
 
 def metrics(numbers: Facts) -> dict[str, Any]:

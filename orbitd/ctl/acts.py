@@ -7,6 +7,7 @@ is pinned: a run that has changed since is left alone and reported, and one that
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ from orbitd import store
 from orbitd.ctl import show_runs
 from orbitd.ctl.awaiting import EXIT_CODES, await_ends, told_end, told_ends
 from orbitd.ctl.bulk import in_turn
-from orbitd.ctl.database import caller, connected, say_if_nobody_works_here
+from orbitd.ctl.database import caller, connected
 from orbitd.ctl.guard import confirm
 from orbitd.ctl.output import say, stderr_is_terminal
 from orbitd.ctl.render import Style
 from orbitd.errors import Conflict, ExitCode, NoSuchObject, OrbitError, UsageError
+from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
 from orbitd.store.documents import document
+from orbitd.units import counted
 
 if TYPE_CHECKING:
     from orbitd.ctl.app import Session, Verb
@@ -62,8 +65,8 @@ class Act:
     choose: Callable[[store.Connection, store.Filter | None, Mapping[str, Any]], list[store.Pinned]]
     is_undoable: bool = True
     starts_runs: bool = False
-    """Whether a daemon must come before anything happens; and --wait is content only with success, else with any end."""
-    things: str = "run"
+    """Whether --wait is content only with success, else with any end."""
+    thing: str = "run"
 
 
 @dataclass
@@ -110,8 +113,6 @@ def carry_out(act: Act, session: Session) -> int:
                 _await(conn, session, results)
         finally:
             _tell(session, act, results)
-        if act.starts_runs and any(result.done for result in results):
-            say_if_nobody_works_here(session, "it waits" if len(results) == 1 else "they wait")
         if waits and not session.out.as_json:
             _await(conn, session, results)
     return _exit_code(act, results)
@@ -128,7 +129,7 @@ def _check_choice(session: Session, act: Act) -> None:
     if sum(ways) > 1:
         raise UsageError("ids, a filter and --all exclude each other", "leave all but one away")
     if not any(ways):
-        raise UsageError(f"which {act.things}s?", "name their ids, or --where FILTER; --all means all that this can be done to")
+        raise UsageError(f"which {act.thing}s?", "name their ids, or --where FILTER; --all means all that this can be done to")
     if args["where"] is not None and not args["where"].strip():
         raise UsageError("--where is empty", "--all means all that this can be done to")
 
@@ -137,7 +138,9 @@ def _chosen(conn: store.Connection, session: Session, act: Act) -> list[Result]:
     args = session.args
     if args["runs"]:
         return _named(conn, args["runs"])
-    terms = [args["where"] or "", *([f'group:"{args["group"]}"'] if args.get("group") else [])]
+    terms = [args["where"] or ""]
+    if args.get("group") is not None:
+        terms.append(f"group:{store.resolve_group(conn, args['group'])}")
     wanted = None if args["all"] else store.parse_filter(" ".join(terms))
     return [Result(str(pin.run_id), pin) for pin in act.choose(conn, wanted, args)]
 
@@ -150,8 +153,13 @@ def _named(conn: store.Connection, words: Sequence[str]) -> list[Result]:
         try:
             ids[store.resolve(conn, word)] = None
         except NoSuchObject as error:
-            unknown.append(Result(word, error=error))
+            unknown.append(Result(word, error=_with_hint(error, word)))
     return [*(Result(str(pin.run_id), pin) for pin in store.pins_of(conn, list(ids))), *unknown]
+
+
+def _with_hint(error: NoSuchObject, word: str) -> NoSuchObject:
+    """A filter stands behind an option here, unlike where runs are only listed."""
+    return NoSuchObject(error.message, f"a filter is given as --where {shlex.quote(word)}") if ":" in word else error
 
 
 # --- the act ---
@@ -163,7 +171,7 @@ def _ask(session: Session, act: Act, results: Sequence[Result]) -> None:
     if not session.args["yes"] and (count > 1 or not act.is_undoable) and stderr_is_terminal():
         for line in show_runs.chosen(_rows(results), Style(), datetime.now(UTC), _MOST_SHOWN):
             say(session.out.told(line))
-    confirm(session, f"{act.name} {_counted(count, act)}", count, undoable=act.is_undoable)
+    confirm(session, f"{act.name} {counted(count, act.thing)}", count, undoable=act.is_undoable)
 
 
 def _perform(conn: store.Connection, session: Session, act: Act, results: Sequence[Result]) -> None:
@@ -173,9 +181,9 @@ def _perform(conn: store.Connection, session: Session, act: Act, results: Sequen
     by = session.args.get("by") or caller(session.environ)
 
     def reached() -> str:
-        return f"{sum(result.done is not None for result, _ in found)} of {_counted(len(found), act)} done"
+        return f"{sum(result.done is not None for result, _ in found)} of {counted(len(found), act.thing)} done"
 
-    for result, pin in in_turn(session, found, f"{act.name} of {_counted(len(found), act)}", reached):
+    for result, pin in in_turn(session, found, f"{act.name} of {counted(len(found), act.thing)}", reached):
         try:
             result.done = act.perform(conn, Asked(pin, pin if is_pinned else None, session.args, by))
         except _REFUSALS as error:
@@ -199,14 +207,14 @@ def _await(conn: store.Connection, session: Session, results: Sequence[Result]) 
 
 def _tell_dry(session: Session, act: Act, results: Sequence[Result]) -> int:
     rows = _rows(results)
-    lines = [*show_runs.chosen(rows, session.out.style, datetime.now(UTC))] if rows else [f"no such {act.things}s"]
+    lines = [*show_runs.chosen(rows, session.out.style, datetime.now(UTC))] if rows else [f"no such {act.thing}s"]
     _tell_document(session, act, results, lines)
     return _exit_code(act, results)
 
 
 def _tell(session: Session, act: Act, results: Sequence[Result]) -> None:
-    lines = [f"run {result.id} {result.done.said}" for result in results if result.done]
-    _tell_document(session, act, results, lines if results else [f"no such {act.things}s"])
+    lines = [f"run {short_id(result.id)} {result.done.said}" for result in results if result.done]
+    _tell_document(session, act, results, lines if results else [f"no such {act.thing}s"])
 
 
 def _tell_document(session: Session, act: Act, results: Sequence[Result], lines: Sequence[str]) -> None:
@@ -257,10 +265,6 @@ def _rows(results: Sequence[Result]) -> list[dict[str, Any]]:
     ]
 
 
-def _counted(count: int, act: Act) -> str:
-    return f"{count} {act.things}{'' if count == 1 else 's'}"
-
-
 # --- the rows ---
 
 
@@ -289,7 +293,7 @@ def _started(state: str, pin: store.Pinned) -> Done:
 
 def _rerun(conn: store.Connection, asked: Asked) -> Done:
     new_id = store.rerun(conn, asked.pin.run_id, asked.by, asked.args["reason"], asked.expect)
-    return Done(asked.pin.state, "rerun", f"is made again as run {new_id}", new_id=new_id)
+    return Done(asked.pin.state, "rerun", f"is made again as run {short_id(new_id)}", new_id=new_id)
 
 
 def _resolve(conn: store.Connection, asked: Asked) -> Done:
@@ -315,8 +319,8 @@ _ACTS = {
     "retry": Act("retry", _retry, _runs_for("retry"), starts_runs=True),
     "rerun": Act("rerun", _rerun, _runs_for("rerun"), starts_runs=True),
     "resume": Act("resume", _resume, _runs_for("resume"), starts_runs=True),
-    "dlq retry": Act("retry", _retry, _dead_letters, starts_runs=True, things="dead letter"),
-    "dlq resolve": Act("resolve", _resolve, _dead_letters, things="dead letter"),
-    "dlq delete": Act("delete", _delete, _dead_letters, is_undoable=False, things="dead letter"),
+    "dlq retry": Act("retry", _retry, _dead_letters, starts_runs=True, thing="dead letter"),
+    "dlq resolve": Act("resolve", _resolve, _dead_letters, thing="dead letter"),
+    "dlq delete": Act("delete", _delete, _dead_letters, is_undoable=False, thing="dead letter"),
 }
 VERBS: Mapping[str, Verb] = {name: partial(carry_out, act) for name, act in _ACTS.items()}

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orbitd.control.commands import COMMANDS
-from orbitd.ctl.output import Format, Output, say
+from orbitd.ctl.output import Format, Output, end_line, say
 from orbitd.ctl.parser import Invocation, parse
 from orbitd.ctl.verbs import ORBITCTL
-from orbitd.errors import ConfigError, ExitCode, OrbitError
+from orbitd.errors import ConfigError, ExitCode, OrbitError, UsageError
 
 _ASKS_FOR_JSON = re.compile(r"(?:^| )(?:--json|(?:-w?o|--output)[ =]?jsonl?)(?: |$)")
 # Where each verb is at home. Looked up by name, for what asks the database imports its driver, and what asks the daemon must not.
@@ -22,9 +22,8 @@ _HOMES: Mapping[str, str] = {
     **dict.fromkeys(COMMANDS, "orbitd.ctl.daemon"),
     "enqueue": "orbitd.ctl.enqueue",
     "logs": "orbitd.ctl.logs",
-    **dict.fromkeys(("runs", "describe", "pipelines", "check-interrupted", "recover"), "orbitd.ctl.runs"),
+    **dict.fromkeys(("runs", "describe", "pipelines", "check-interrupted", "recover", "dlq list", "dlq show"), "orbitd.ctl.runs"),
     **dict.fromkeys(("cancel", "retry", "rerun", "resume", "dlq retry", "dlq resolve", "dlq delete"), "orbitd.ctl.acts"),
-    **dict.fromkeys(("dlq list", "dlq show"), "orbitd.ctl.dlq"),
 }
 
 
@@ -79,6 +78,9 @@ def run(argv: Sequence[str]) -> int:
     except OrbitError as error:
         out.error(error)
         return error.exit_code
+    except KeyboardInterrupt:
+        end_line()
+        raise
     except SystemExit as ending:
         # A help was printed.
         return int(ending.code or ExitCode.OK)
@@ -95,6 +97,7 @@ def _carried_out(invocation: Invocation, argv: Sequence[str]) -> int:
     def session() -> Session:
         return Session(invocation, Output.asked(ORBITCTL.name, invocation.flags, os.environ), os.environ, argv)
 
+    _check_timeout(invocation.args)
     verb = _verb(invocation.command.name)
     if not invocation.flags.get("watch"):
         return verb(session())
@@ -102,6 +105,12 @@ def _carried_out(invocation: Invocation, argv: Sequence[str]) -> int:
 
     check_watchable(invocation.command, invocation.args)
     return watch(verb, session)
+
+
+def _check_timeout(args: Mapping[str, Any]) -> None:
+    """Raise UsageError for the end of a wait that was not asked for."""
+    if args.get("timeout") is not None and not (args.get("wait") or args.get("follow")):
+        raise UsageError("--timeout is for --wait, which is not given", "add --wait, or leave --timeout away")
 
 
 def _verb(name: str) -> Verb:

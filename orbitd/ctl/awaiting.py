@@ -6,17 +6,17 @@ import itertools
 import math
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orbitd import store
 from orbitd.ctl import show_runs
 from orbitd.ctl.output import say
 from orbitd.ctl.render import Style
-from orbitd.ctl.runlog import new_items
 from orbitd.ctl.waiting import waiting
 from orbitd.errors import ExitCode, WaitTimeout
+from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
-from orbitd.units import parse_duration
+from orbitd.units import counted, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -30,6 +30,7 @@ EXIT_CODES: Mapping[RunState, ExitCode] = {
 }
 """How one awaited run makes the call end; a state that is not here is no end."""
 
+_LINES_AT_ONCE = 1000
 _OVER_PROGRESS = "\r\033[K"
 _FIRST_LOOK_SECONDS = 0.05
 _LATER_LOOK_SECONDS = 1.0
@@ -53,7 +54,7 @@ class Onlooker:
 
     def _news(self, conn: store.Connection) -> Iterator[str]:
         style = Style()
-        for item in new_items(conn, self._run_id, self._line):
+        for item in new_lines(conn, self._run_id, self._line):
             yield from show_runs.log_line(item, style, dated=False)
             self._line = item["line"]
         run = store.describe(conn, self._run_id)
@@ -63,6 +64,16 @@ class Onlooker:
         if progress and progress != self._progress:
             yield f"progress {' '.join(progress)}"
         self._progress = progress
+
+
+def new_lines(conn: store.Connection, run_id: int, after_line: int = 0) -> Iterator[dict[str, Any]]:
+    """What stands after a line of the run's log at this moment, as items of orbit.logs/1."""
+    while True:
+        lines = store.read_logs(conn, run_id, after_line=after_line, limit=_LINES_AT_ONCE)
+        yield from lines
+        if len(lines) < _LINES_AT_ONCE:
+            return
+        after_line = lines[-1]["line"]
 
 
 def await_ends(
@@ -102,7 +113,7 @@ def looks(deadline: float = math.inf) -> Iterator[None]:
 def told_end(conn: store.Connection, run_id: int, state: RunState) -> str:
     """How a run has ended, and why it failed."""
     error = store.describe(conn, run_id)["error"] if state is RunState.FAILED else None
-    return f"run {run_id} {state}{f': {error}' if error else ''}"
+    return f"run {short_id(run_id)} {state}{f': {error}' if error else ''}"
 
 
 def told_ends(states: Mapping[int, RunState]) -> str:
@@ -127,12 +138,13 @@ def _counted(states: Collection[RunState]) -> str:
 
 
 def _named(run_ids: Collection[int]) -> str:
-    return f"run {next(iter(run_ids))}" if len(run_ids) == 1 else f"{len(run_ids)} runs"
+    return f"run {short_id(next(iter(run_ids)))}" if len(run_ids) == 1 else counted(len(run_ids), "run")
 
 
 def _late(count: int, unfinished: Mapping[int, RunState], timeout: str) -> WaitTimeout:
     run_id, state = next(iter(unfinished.items()))
+    short = short_id(run_id)
     if count == 1:
-        return WaitTimeout(f"run {run_id} is still {state} after {timeout}; it goes on", f"see `orbitctl describe {run_id}`")
+        return WaitTimeout(f"run {short} is still {state} after {timeout}; it goes on", f"see `orbitctl describe {short}`")
     still = f"{len(unfinished)} of {count} runs have not ended after {timeout}: {_counted(unfinished.values())}; they go on"
-    return WaitTimeout(still, f"see `orbitctl describe {run_id}`")
+    return WaitTimeout(still, f"see `orbitctl describe {short}`")

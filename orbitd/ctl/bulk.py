@@ -6,6 +6,7 @@ import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from orbitd.ctl.output import end_line
 from orbitd.ctl.waiting import StoppedWaiting, waiting
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def in_turn(session: Session, things: Sequence[T], what: str, reached: Callable[
             yield thing
             tick(reached())
             if interrupted():
+                end_line()
                 raise StoppedWaiting(f"stopped: {reached()}")
 
 

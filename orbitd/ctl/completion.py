@@ -10,7 +10,7 @@ A script is five small tables as shell functions, and for each shell a driver th
     values    KIND               the runs, pipelines, queues or slots that there are, as `orbitctl` itself tells within a second
 
 What follows is told as `=a b c` (one of these), `@KIND` (one of the values), `file`, or `none` (anything). Names of pipelines and
-queues come from others: only plain ones are offered, and nothing that a shell would expand.
+queues come from others: only plain ones are offered, and nothing that a shell would expand; nor a pipeline that no daemon knows.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ _NAME_values() {
     case $kind in
         run) timeout 1 "$@" runs --limit 50 -o jsonl | sed -n 's/^{"id":"\([0-9]*\)".*/\1/p' ;;
         slot) timeout 1 "$@" list -o jsonl | sed -n 's/^{"slot":\([0-9]*\),.*/\1/p' ;;
-        pipeline) timeout 1 "$@" pipelines -o jsonl | sed -n 's/^{"name":"\([A-Za-z0-9._-]*\)".*/\1/p' ;;
+        pipeline) timeout 1 "$@" pipelines -o jsonl | sed -n 's/^{"name":"\([A-Za-z0-9._-]*\)","queue":".*/\1/p' ;;
         queue) timeout 1 "$@" pipelines -o jsonl | sed -n 's/.*,"queue":"\([A-Za-z0-9._-]*\)".*/\1/p' | sort -u ;;
     esac 2>/dev/null </dev/null
 }
@@ -257,7 +257,7 @@ function _NAME_values
         case slot
             timeout 1 $argv[2..] list -o jsonl | sed -n 's/^{"slot":\([0-9]*\),.*/\1/p'
         case pipeline
-            timeout 1 $argv[2..] pipelines -o jsonl | sed -n 's/^{"name":"\([A-Za-z0-9._-]*\)".*/\1/p'
+            timeout 1 $argv[2..] pipelines -o jsonl | sed -n 's/^{"name":"\([A-Za-z0-9._-]*\)","queue":".*/\1/p'
         case queue
             timeout 1 $argv[2..] pipelines -o jsonl | sed -n 's/.*,"queue":"\([A-Za-z0-9._-]*\)".*/\1/p' | sort -u
     end 2>/dev/null </dev/null

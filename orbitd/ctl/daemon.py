@@ -14,7 +14,7 @@ from orbitd.control.client import Conversation, connected
 from orbitd.control.commands import MOST_EVENTS
 from orbitd.ctl import show
 from orbitd.ctl.waiting import TICK_SECONDS, waiting
-from orbitd.errors import DaemonNotRunning, ExitCode, OrbitError, WaitTimeout
+from orbitd.errors import DaemonNotRunning, ExitCode, OrbitError, UsageError, WaitTimeout
 from orbitd.units import parse_duration
 
 if TYPE_CHECKING:
@@ -62,6 +62,9 @@ def version(session: Session) -> int:
 
 def health(session: Session) -> int:
     """`orbitctl health`: 0 when all is well, else 1."""
+    asked = [f"--{name}" for name in ("live", "ready", "nagios") if session.args[name]]
+    if len(asked) > 1:
+        raise UsageError(f"{asked[0]} and {asked[1]} exclude each other", "leave one away")
     if session.args["nagios"]:
         return _nagios(session)
     if session.args["live"]:
@@ -103,11 +106,12 @@ def stop(session: Session) -> int:
     with connected(session.socket(), _ANSWER_SECONDS) as conversation:
         process = _process_of(conversation)
         try:
-            _tell(session, conversation.ask("stop", _travelling(session), _ANSWER_SECONDS))
+            answer = conversation.ask("stop", _travelling(session), _ANSWER_SECONDS)
             with waiting(session.out, "orbitd to end", "orbitd goes on stopping") as tick:
                 _await_end(process, _timeout_seconds(session), tick)
         finally:
             os.close(process)
+    _tell(session, answer | {"message": "orbitd has ended"})
     return ExitCode.OK
 
 

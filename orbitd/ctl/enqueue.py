@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orbitd import store
-from orbitd.config.files import read_text_file
 from orbitd.ctl.awaiting import EXIT_CODES, Onlooker, await_ends, told_end, told_ends
 from orbitd.ctl.bulk import in_turn
-from orbitd.ctl.database import connected, say_if_nobody_works_here
-from orbitd.ctl.output import stderr_is_terminal
+from orbitd.ctl.database import connected
 from orbitd.ctl.runs import check_between
-from orbitd.errors import ExitCode, UsageError
+from orbitd.errors import ExitCode, UsageError, nearest
 from orbitd.rules.states import RunState
+from orbitd.system.files import read_text_file
 from orbitd.units import parse_duration
 
 if TYPE_CHECKING:
@@ -63,10 +62,16 @@ def enqueue(session: Session) -> int:
     wanted = Wanted(args, given, _pairs(args["pairs"]), _asked_time(args))
     with connected(session) as conn:
         text_names = store.text_arguments(conn, args["pipeline"])
-        if text_names is None and stderr_is_terminal():
-            session.out.note(f'no daemon has told of a pipeline "{args["pipeline"]}": the run waits until one does')
+        if text_names is None:
+            session.out.note(_told_unknown(conn, args["pipeline"]))
         enqueue_them = _enqueue_one if args["count"] is None else _enqueue_many
         return enqueue_them(session, conn, wanted, text_names or ())
+
+
+def _told_unknown(conn: store.Connection, pipeline: str) -> str:
+    meant = nearest(pipeline, store.pipeline_names(conn))
+    suggestion = f"; did you mean {meant}?" if meant else ""
+    return f'no daemon has told of a pipeline "{pipeline[:60]}": its runs wait until one does{suggestion}'
 
 
 def _check(args: Mapping[str, Any]) -> None:
@@ -102,7 +107,6 @@ def _enqueue_one(session: Session, conn: store.Connection, wanted: Wanted, text_
     made = store.enqueue(conn, args["pipeline"], wanted.arguments(text_names), in_seconds=in_seconds, at=wanted.at, **how)
     if not made.created:
         session.out.note(f'the key "{args["key"]}" belongs to this run already, which is {made.state}')
-    say_if_nobody_works_here(session, "the run waits")
     document: dict[str, Any] = {"schema": "orbit.run/1", "id": str(made.id), "created": made.created, "state": made.state}
     if args["wait"] or args["follow"]:
         return _wait(session, conn, made.id, document)
@@ -145,7 +149,6 @@ def _enqueue_many(session: Session, conn: store.Connection, wanted: Wanted, text
             items = [{"id": str(run_id)} for run_id in ids]
             session.out.document({"schema": "orbit.enqueued/1", "items": items}, (item["id"] for item in items))
             sys.stdout.flush()
-    say_if_nobody_works_here(session, "the runs wait")
     if not session.args["wait"]:
         return ExitCode.OK
     states = await_ends(session, conn, list(dict.fromkeys(ids)))

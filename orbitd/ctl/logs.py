@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from orbitd import store
 from orbitd.config import load_keys
 from orbitd.ctl import show_runs
-from orbitd.ctl.awaiting import EXIT_CODES, looks, told_end
+from orbitd.ctl.awaiting import EXIT_CODES, looks, new_lines, told_end
 from orbitd.ctl.database import connected
-from orbitd.ctl.runlog import new_items
-from orbitd.errors import ExitCode, NoSuchObject, OrbitError, Refused, UsageError
+from orbitd.errors import ExitCode, NoSuchObject, OrbitError, Refused, UsageError, why
+from orbitd.rules.ids import short_id
 from orbitd.system.log.text import as_text
-from orbitd.units import parse_duration
+from orbitd.units import parse_duration, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,14 +51,14 @@ def _run_log(session: Session) -> int:
     with connected(session) as conn:
         run_id = store.resolve(conn, session.args["run"])
         is_wanted = _wanted(session)
-        kept = list(new_items(conn, run_id))
+        kept = list(new_lines(conn, run_id))
         chosen = _last([item for item in kept if is_wanted(item)], session.args["lines"])
         shown = _Attempts(session)
         if not session.args["follow"]:
             document = {"schema": "orbit.logs/1", "run": str(run_id), "items": chosen}
             session.out.document(document, (line for item in chosen for line in shown.lines(item)))
             if not chosen:
-                session.out.note(f"run {run_id} has no such lines" if kept else f"run {run_id} has said nothing")
+                session.out.note(f"run {short_id(run_id)} {'has no such lines' if kept else 'has said nothing'}")
             return ExitCode.OK
         for item in chosen:
             session.out.item(item, shown.lines(item))
@@ -71,7 +71,7 @@ def _follow_run(session: Session, conn: store.Connection, run_id: int, line: int
     is_wanted = _wanted(session)
     for _ in looks():
         state = store.place(conn, run_id).state
-        for item in new_items(conn, run_id, line):
+        for item in new_lines(conn, run_id, line):
             line = item["line"]
             if is_wanted(item):
                 session.out.item(item, shown.lines(item))
@@ -131,7 +131,7 @@ def _opened(path: Path) -> BinaryIO:
     except PermissionError:
         raise Refused(f"the log file {path} is not for user {os.geteuid()}", "ask as root, or as the user that orbitd runs as") from None
     except OSError as error:
-        raise OrbitError(f"the log file {path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise OrbitError(f"the log file {path} cannot be read: {why(error)}") from error
 
 
 def _lines_wanted(session: Session) -> int | None:
@@ -234,8 +234,7 @@ def _first_time(session: Session) -> str:
     """The time that --since means; "" for none."""
     if session.args["since"] is None:
         return ""
-    first = datetime.now(UTC) - timedelta(seconds=parse_duration(session.args["since"]))
-    return first.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(datetime.now(UTC) - timedelta(seconds=parse_duration(session.args["since"])))
 
 
 def _last(items: Sequence[Item], count: int | None) -> Sequence[Item]:

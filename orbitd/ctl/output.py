@@ -2,7 +2,9 @@
 
     table, wide    lines for people; wide cuts nothing and shows every column
     json           the document
-    jsonl, csv     one line or row for each of the document's items or slots; the document itself when it has neither
+    jsonl, csv     one line or row for each of the document's items or slots; the document itself when it has neither.
+                   Of csv the first row names every field; where the items have no end, those of the first, and `fields`
+                   holds what others have besides
 
 With json and jsonl, standard error is lines of JSON too: {"note": …}, {"progress": …} and {"error": {"code", "message", "hint"}}.
 """
@@ -21,12 +23,13 @@ from orbitd.ctl.render import Style
 from orbitd.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orbitd.errors import OrbitError
 
 _USUAL_WIDTH = 80
 _NARROWEST_WIDTH = 40
+_FURTHER_FIELDS = "fields"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -74,9 +77,11 @@ class Output:
         """The answer: the document in the form that was asked for, or the lines for people."""
         if self.form is Format.JSON:
             print(json.dumps(document, indent=2 if self.style.width else None))
-        elif self.form in {Format.JSONL, Format.CSV}:
-            for item in document.get("items", document.get("slots", [document])):
+        elif self.form is Format.JSONL:
+            for item in _items(document):
                 self.item(item, [])
+        elif self.form is Format.CSV:
+            self._rows(_items(document))
         else:
             for line in lines:
                 print(line)
@@ -86,8 +91,7 @@ class Output:
         if self.as_json:
             print(json.dumps(item, separators=(",", ":")), flush=True)
         elif self.form is Format.CSV:
-            for row in self._csv_rows(item):
-                print(row, end="", flush=True)
+            self._row(item)
         else:
             for line in lines:
                 print(line, flush=True)
@@ -111,12 +115,22 @@ class Output:
         if error.hint:
             say(f"{style.paint('hint:', 'dim')} {style.plain(error.hint)}")
 
-    def _csv_rows(self, item: Mapping[str, Any]) -> Iterator[str]:
-        """The first row names the fields, and decides on them."""
+    def _rows(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """The first row names the fields of all items."""
+        fields = list(dict.fromkeys(field for item in items for field in item))
+        if fields:
+            print(_csv_row(fields), end="")
+        for item in items:
+            print(_csv_row([_csv_cell(item.get(field)) for field in fields]), end="")
+
+    def _row(self, item: Mapping[str, Any]) -> None:
+        """The first row names the fields of the first item; what a later one has besides stands in the last column."""
         if self._csv_fields is None:
             self._csv_fields = list(item)
-            yield _csv_row(self._csv_fields)
-        yield _csv_row([_csv_cell(item.get(field)) for field in self._csv_fields])
+            print(_csv_row([*self._csv_fields, _FURTHER_FIELDS]), end="")
+        further = {field: value for field, value in item.items() if field not in self._csv_fields}
+        cells = [*(item.get(field) for field in self._csv_fields), further or None]
+        print(_csv_row(map(_csv_cell, cells)), end="", flush=True)
 
 
 def say(text: str, end: str = "\n") -> None:
@@ -134,7 +148,18 @@ def stderr_is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def _csv_row(cells: Sequence[str]) -> str:
+def end_line() -> None:
+    """Leave the line on which a terminal shows `^C`."""
+    if stderr_is_terminal():
+        say("")
+
+
+def _items(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = document.get("items", document.get("slots", [document]))
+    return found
+
+
+def _csv_row(cells: Iterable[str]) -> str:
     import csv
 
     row = io.StringIO(newline="")
@@ -156,10 +181,21 @@ def _style(stream: TextIO | None, color: str, environ: Mapping[str, str], *, wid
         return Style()
     return Style(
         colour=_wants_colour(color, environ, terminal=_moves_cursor(stream, environ)),
-        unicode=(stream.encoding or "").lower().replace("-", "") == "utf8",
+        unicode=_means_utf8(stream.encoding or "") and _speaks_unicode(environ),
         width=_width(stream, environ) if not wide and (stream.isatty() or environ.get("COLUMNS", "")) else None,
         wide=wide,
     )
+
+
+def _speaks_unicode(environ: Mapping[str, str]) -> bool:
+    """What the locale says of the reader's end. Python takes the C locale for UTF-8, and so its streams do not tell."""
+    locale = next((environ[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environ.get(name)), "")
+    language, _, encoding = locale.partition(".")
+    return language not in {"C", "POSIX"} or _means_utf8(encoding)
+
+
+def _means_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("-", "") == "utf8"
 
 
 def _wants_colour(color: str, environ: Mapping[str, str], *, terminal: bool) -> bool:

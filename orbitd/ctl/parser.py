@@ -16,6 +16,7 @@ from orbitd.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+_NEGATED_TERM = re.compile(r"-(?:args\.[^\s:]+|[a-z]{2,}):")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _HELP = {"-h", "--help"}
 _PLURAL = {Kind.TEXTS, Kind.INTEGERS}
@@ -247,7 +248,8 @@ class _Reading:
 
 
 def _is_option(word: str) -> bool:
-    return len(word) > 1 and word[0] == "-" and not word[1].isdigit()
+    """Neither a lone dash, nor a negative number, nor a negated term of a filter, such as `-tenant:42`."""
+    return len(word) > 1 and word[0] == "-" and not word[1].isdigit() and not _NEGATED_TERM.match(word)
 
 
 def _reader(argument: Argument) -> Callable[[str], Any]:

@@ -20,7 +20,6 @@ _NARROWEST_ELASTIC = 12
 _WANTED_ELASTIC = 20
 _WIDEST_ELASTIC = 120
 _FACT_INDENT = 12
-_RUN_SHORT_ID_MODULUS = 2**39
 
 
 class Mark(NamedTuple):
@@ -84,8 +83,11 @@ class Style(NamedTuple):
 
     def plain(self, text: str) -> str:
         """Text of others, in one line, of characters that can be shown."""
-        shown = printable(text)
-        return shown if self.unicode else shown.encode("ascii", "backslashreplace").decode()
+        return self.encodable(printable(text))
+
+    def encodable(self, text: str) -> str:
+        """Text that is printable already, of characters that the reader's end knows."""
+        return text if self.unicode else text.encode("ascii", "backslashreplace").decode()
 
     def painted(self, cell: Cell) -> str:
         """A cell outside a table."""
@@ -216,11 +218,6 @@ def between(start: str | None, end: str | None) -> str:
     if not start or not end:
         return ""
     return format_duration(max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()))
-
-
-def short_id(run: str | int | None) -> str:
-    """The form of a run's id that people type: its counter, without the day."""
-    return str(int(run) % _RUN_SHORT_ID_MODULUS) if run else ""
 
 
 def fact(name: str, facts: Sequence[str], style: Style) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The verbs that look at runs and pipelines: runs, describe, pipelines, check-interrupted, recover."""
+"""The verbs that look at runs, pipelines and dead letters, and `recover`; what is done to runs is in `acts`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from orbitd.ctl.database import caller, connected
 from orbitd.ctl.guard import confirm
 from orbitd.ctl.output import Format
 from orbitd.errors import ExitCode, NoSuchObject, UsageError
+from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
-from orbitd.units import parse_duration
+from orbitd.units import counted, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orbitd.ctl.app import Session, Verb
 
-MOST_LISTED = 1000
+_MOST_LISTED = 1000
 _LIMIT = 50
 _SHORTEST_FULL_ID = 13
 _ANSWER_SECONDS = 10.0
@@ -30,12 +31,32 @@ _SLOT = "slot:"
 
 def list_runs(session: Session) -> int:
     """`orbitctl runs`."""
-    check_between("limit", session.args["limit"], MOST_LISTED)
+    check_between("limit", session.args["limit"], _MOST_LISTED)
     wanted = store.parse_filter(" ".join(session.args["filter"]))
     with connected(session) as conn:
-        page = store.list_runs(conn, wanted, limit=session.args["limit"], before=before(conn, session))
+        page = store.list_runs(conn, wanted, limit=session.args["limit"], before=_before(conn, session))
     document = {"schema": "orbit.runs/1", "items": page.items, "next": page.next}
-    session.out.document(document, show_runs.runs(document, session.out.style, datetime.now(UTC), older(session, page)))
+    session.out.document(document, show_runs.runs(document, session.out.style, datetime.now(UTC), _older(session, page)))
+    return ExitCode.OK
+
+
+def list_dead_letters(session: Session) -> int:
+    """`orbitctl dlq list`."""
+    args = session.args
+    check_between("limit", args["limit"], _MOST_LISTED)
+    wanted = store.parse_filter(" ".join(args["filter"]))
+    with connected(session) as conn:
+        page = store.dlq_list(conn, wanted, include_resolved=args["resolved"], limit=args["limit"], before=_before(conn, session))
+    document = {"schema": "orbit.dlq/1", "items": page.items, "next": page.next}
+    session.out.document(document, show_runs.dead_letters(document, session.out.style, datetime.now(UTC), _older(session, page)))
+    return ExitCode.OK
+
+
+def show_dead_letter(session: Session) -> int:
+    """`orbitctl dlq show RUN`."""
+    with connected(session) as conn:
+        document = store.dlq_show(conn, store.resolve(conn, session.args["run"]))
+    session.out.document(document, show_runs.dead_letter(document, session.out.style, datetime.now(UTC)))
     return ExitCode.OK
 
 
@@ -81,7 +102,7 @@ def recover(session: Session) -> int:
         concerned = [run for run in waiting if args["auto-resume"] or run["state"] == RunState.RUNNING]
         if args["dry-run"]:
             return _dry_recovery(session, concerned)
-        count = f"{len(concerned)} run{'' if len(concerned) == 1 else 's'}"
+        count = counted(len(concerned), "run")
         what = f"take back and resume {count}" if args["auto-resume"] else f"take back {count}"
         confirm(session, what, len(concerned), undoable=True)
         done = store.recover(conn, older_than_seconds=older_than_seconds, auto_resume=args["auto-resume"], by=caller(session.environ))
@@ -94,7 +115,7 @@ def recover(session: Session) -> int:
     return ExitCode.OK
 
 
-def before(conn: store.Connection, session: Session) -> int | None:
+def _before(conn: store.Connection, session: Session) -> int | None:
     """Where a page begins: --before takes either form of an id, and the `next` of a page whose run is gone. Raises NoSuchObject."""
     written = session.args["before"]
     if written is None or (written.isdecimal() and len(written) >= _SHORTEST_FULL_ID):
@@ -102,13 +123,14 @@ def before(conn: store.Connection, session: Session) -> int | None:
     return store.resolve(conn, written)
 
 
-def older(session: Session, page: store.Page) -> Mapping[str, str]:
+def _older(session: Session, page: store.Page) -> Mapping[str, str]:
     """What to type for the next page, if there is one; told beside the answer where that has no place for it."""
     if page.next is None:
         return {}
     flags = ["--limit", str(session.args["limit"])] if session.args["limit"] != _LIMIT else []
     resolved = ["--resolved"] if session.args.get("resolved") else []
-    words = [session.program, *session.invocation.command.name.split(), *session.args["filter"], *resolved, *flags, "--before", page.next]
+    verb = session.invocation.command.name.split()
+    words = [session.program, *verb, *session.args["filter"], *resolved, *flags, "--before", short_id(page.next)]
     command = shlex.join(words)
     if page.stopped_at is not None:
         session.out.note("the search was stopped after 2 s: there may be more")
@@ -156,4 +178,6 @@ VERBS: Mapping[str, Verb] = {
     "pipelines": list_pipelines,
     "check-interrupted": check_interrupted,
     "recover": recover,
+    "dlq list": list_dead_letters,
+    "dlq show": show_dead_letter,
 }

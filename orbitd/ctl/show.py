@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orbitd.ctl.render import Cell, Column, Style, ago, fact, first_line, rank, short_id, table
-from orbitd.units import format_duration, format_size
+from orbitd.ctl.render import Cell, Column, Style, ago, fact, first_line, rank, table
+from orbitd.rules.ids import short_id
+from orbitd.units import counted, format_duration, format_size
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,8 +17,6 @@ Document = Mapping[str, Any]
 _STALE_SECONDS = 2.0
 _SLOT_ORDER = ("held", "backoff", "dying", "waiting", "draining", "starting", "busy", "idle", "empty")
 _HEALTH_COLOURS = {"healthy": "green", "warning": "yellow", "error": "red"}
-_LEVEL_COLOURS = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "red"}
-_EVENT_HEAD = ("number", "ts", "level", "event")
 
 
 def status(document: Document, style: Style, now: datetime) -> Iterator[str]:
@@ -28,7 +27,7 @@ def status(document: Document, style: Style, now: datetime) -> Iterator[str]:
     yield from fact("orbitd", [style.painted(style.state(document["state"])), *_identity(document)], style)
     yield from fact("children", _children(document["children"]), style)
     yield from fact("processes", [_process(process) for process in document["processes"]], style)
-    yield from fact("work", _work(document["last_beat_at"], now), style)
+    yield from fact("poll", _poll(document["last_beat_at"], now), style)
     yield from fact("config", [style.plain(document["config"] or "no file: defaults and environment")], style)
     yield from fact("reload", _reload(document["last_reload"], style, now), style)
     if document["age_seconds"] > _STALE_SECONDS:
@@ -44,7 +43,7 @@ def slots(document: Document, style: Style, now: datetime) -> Iterator[str]:
         Column("PID", lambda slot: str(slot["pid"] or ""), right=True),
         Column("GEN", lambda slot: str(slot["generation"] or ""), step=5, right=True),
         Column("PIPELINE", lambda slot: slot["pipeline"] or "", step=1, elastic=True),
-        Column("RUN", lambda slot: (slot["run"] if style.wide else short_id(slot["run"])) or "", step=2, right=True),
+        Column("RUN", lambda slot: _run(slot["run"], style), step=2, right=True),
         Column("MEMORY", lambda slot: _size(slot["rss_bytes"]), step=3, right=True),
         Column("OWN", lambda slot: _size(slot["own_bytes"]), right=True, wide_only=True),
         Column("RUNS", lambda slot: str(slot["runs"] or ""), step=4, right=True),
@@ -88,10 +87,11 @@ def events(document: Document, style: Style) -> Iterator[str]:
 
 
 def event(item: Document, style: Style) -> str:
-    """One item of `orbit.events/1`: when, how grave, what, and its fields."""
-    level = style.paint(f"{item['level']:<8}", _LEVEL_COLOURS.get(item["level"], ""))
-    facts = [f"{name}={_quoted(style.plain(str(value)))}" for name, value in item.items() if name not in _EVENT_HEAD and value is not None]
-    return " ".join((item["ts"], level, style.paint(style.plain(item["event"]), "bold"), *facts))
+    """One item of `orbit.events/1`, as it stands in the log."""
+    from orbitd.system.log.text import text_of  # here: `orbitctl status` need not wait for its import
+
+    entry = {name: value for name, value in item.items() if name != "number"}
+    return style.encodable(text_of(entry, colour=style.colour, dated=True))
 
 
 def version(document: Document) -> Iterator[str]:
@@ -124,8 +124,8 @@ def _process(process: Document) -> str:
     return f"{process['role']} {process['pid']}{'' if process['state'] in {'running', 'ready'} else ' ' + str(process['state'])}"
 
 
-def _work(last_beat_at: str | None, now: datetime) -> list[str]:
-    return [f"last asked for {ago(last_beat_at, now)} ago"] if last_beat_at else []
+def _poll(last_beat_at: str | None, now: datetime) -> list[str]:
+    return [f"last {ago(last_beat_at, now)} ago"] if last_beat_at else []
 
 
 def _reload(reload: Document | None, style: Style, now: datetime) -> list[str]:
@@ -142,7 +142,10 @@ def _reload(reload: Document | None, style: Style, now: datetime) -> list[str]:
 def _activity(document: Document, now: datetime) -> list[str]:
     last = document["last_activity"]
     stuck = document["stuck_runs"]
-    return [f"last activity {ago(last, now)} ago" if last else "no attempt has ended yet", *([f"{stuck} stuck runs"] if stuck else [])]
+    return [
+        f"last activity {ago(last, now)} ago" if last else "no attempt has ended yet",
+        *([counted(stuck, "stuck run")] if stuck else []),
+    ]
 
 
 def _ended(document: Document, style: Style) -> list[str]:
@@ -156,8 +159,10 @@ def _ended(document: Document, style: Style) -> list[str]:
     ]
 
 
-def _quoted(text: str) -> str:
-    return f'"{text}"' if " " in text else text
+def _run(run_id: str | None, style: Style) -> str:
+    if run_id is None:
+        return ""
+    return run_id if style.wide else short_id(run_id)
 
 
 def _milliseconds(milliseconds: float) -> str:

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orbitd.ctl.render import Cell, Column, Style, ago, between, fact, first_line, rank, section, short_id, table, until
+from orbitd.ctl.render import Cell, Column, Style, ago, between, fact, first_line, rank, section, table, until
+from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
+from orbitd.system.log.text import painted
 from orbitd.units import format_duration
 
 if TYPE_CHECKING:
@@ -21,8 +23,9 @@ Document = Mapping[str, Any]
 _MOST_COUNTED = 1000
 _FACT_INDENT = 12
 _ORDER = ("failed", "interrupted", "running", "pending", "scheduled", "cancelled", "succeeded")
+_WAITING = ("pending", "scheduled")
+_UNKNOWN = "no daemon has told of this pipeline"
 _COUNTED = ("failed", "running", "pending", "scheduled")
-_LEVEL_COLOURS = {"debug": "dim", "warning": "yellow", "error": "red"}
 
 
 def runs(document: Document, style: Style, now: datetime, older: Mapping[str, str]) -> Iterator[str]:
@@ -52,6 +55,8 @@ def run(document: Document, style: Style, now: datetime) -> Iterator[str]:
     """`orbit.run_detail/1`."""
     yield from style.joined([style.painted(style.state(document["state"])), style.plain(document["pipeline"]), f"run {document['id']}"], 0)
     attempts = document["attempts"]
+    if not document["pipeline_known"] and document["state"] in _WAITING:
+        yield from fact("why", [style.paint(_UNKNOWN, "red")], style)
     yield from _error(document["error"], style)
     yield from fact("cancel", _cancel_asked(document["cancel_asked"], style, now), style)
     yield from fact("times", _times(document, now), style)
@@ -68,33 +73,43 @@ def run(document: Document, style: Style, now: datetime) -> Iterator[str]:
 
 
 def pipelines(document: Document, style: Style) -> Iterator[str]:
-    """`orbit.pipelines/1`: first those that nobody serves, then those with dead letters."""
+    """`orbit.pipelines/1`: first those that nobody serves, and of them those that nobody knows; then those with dead letters."""
     if not document["items"]:
         yield "no daemon has told of a pipeline yet: start `orbitd`"
         return
     columns = (
         Column("PIPELINE", lambda pipeline: pipeline["name"], elastic=True),
-        Column("QUEUE", lambda pipeline: pipeline["queue"], step=4),
+        Column("QUEUE", lambda pipeline: pipeline["queue"] or "", step=4),
         *(Column(state.upper(), partial(_counted, state), right=True) for state in _COUNTED),
         Column("HOSTS", _hosts, step=1, elastic=True),
         Column("ARGUMENTS", _signature, step=3, elastic=True),
-        Column("ATTEMPTS", lambda pipeline: str(pipeline["max_attempts"]), right=True, wide_only=True),
-        Column("PRIORITY", lambda pipeline: str(pipeline["priority"]), right=True, wide_only=True),
+        Column("ATTEMPTS", lambda pipeline: _number(pipeline["max_attempts"]), right=True, wide_only=True),
+        Column("PRIORITY", lambda pipeline: _number(pipeline["priority"]), right=True, wide_only=True),
     )
-    items = sorted(document["items"], key=lambda pipeline: (bool(pipeline["hosts"]), not pipeline["failed"]))
+    items = sorted(document["items"], key=lambda pipeline: (_is_known(pipeline), bool(pipeline["hosts"]), not pipeline["failed"]))
     yield from table(columns, items, style)
+    unknown = next((pipeline for pipeline in items if not _is_known(pipeline)), None)
     failing = next((pipeline for pipeline in items if pipeline["failed"]), None)
+    steps = {}
+    if unknown is not None:
+        steps["who waits for it"] = f"orbitctl runs {_term('pipeline', unknown['name'])}"
     if failing is not None:
-        yield from next_steps({"its dead letters": f"orbitctl dlq list {_term('pipeline', failing['name'])}"}, style)
+        steps["its dead letters"] = f"orbitctl dlq list {_term('pipeline', failing['name'])}"
+    yield from next_steps(steps, style)
 
 
 def pipeline(document: Document, style: Style, now: datetime) -> Iterator[str]:
     """`orbit.pipeline/1`."""
     name = style.plain(document["name"])
+    if not _is_known(document):
+        yield style.paint(f"{_UNKNOWN}: its runs wait until one does", "red")
+        yield from fact("runs", _numbers(document), style)
+        yield from next_steps({"its runs": f"orbitctl runs {_term('pipeline', document['name'])}"}, style)
+        return
     if not document["hosts"]:
         yield style.paint("no daemon that runs now serves it: its runs wait", "red")
     yield from style.joined([style.paint(name, "bold"), f"queue {style.plain(document['queue'])}", f"priority {document['priority']}"], 0)
-    yield from fact("runs", [f"{_counted(state, document).text or '0'} {state}" for state in _COUNTED], style)
+    yield from fact("runs", _numbers(document), style)
     yield from fact("hosts", [style.plain(host) for host in document["hosts"]], style)
     yield from fact("arguments", [style.plain(_signature(document)) or "none"], style)
     yield from fact("attempts", [f"at most {document['max_attempts']} with an error", f"{document['max_crashes']} with a crash"], style)
@@ -115,8 +130,9 @@ def interrupted(document: Document, style: Style, now: datetime) -> Iterator[str
         yield "no run waits for recovery"
         return
     yield from _lost(document["items"], style, now)
-    first = document["items"][0]
-    yield from next_steps({"one": f"orbitctl resume {short_id(first['id'])}", "all": "orbitctl recover --auto-resume"}, style)
+    held = next((run for run in document["items"] if run["state"] == RunState.INTERRUPTED), None)
+    one = {"one": f"orbitctl resume {short_id(held['id'])}"} if held else {}
+    yield from next_steps({**one, "all": "orbitctl recover --auto-resume"}, style)
 
 
 def recovered(document: Document, style: Style) -> Iterator[str]:
@@ -198,10 +214,9 @@ def log_line(item: Document, style: Style, *, dated: bool = True) -> Iterator[st
     """A line of a run's log: when, how grave, what. What it says may have many lines."""
     at = item["ts"] if dated else item["ts"].partition("T")[2]
     first, *further = item["message"].splitlines() or [""]
-    head = f"{at.replace('T', ' ')} {item['level']:<7} "
-    colour = _LEVEL_COLOURS.get(item["level"], "")
-    yield f"{style.paint(head, colour)}{style.plain(first)}".rstrip()
-    yield from (f"{' ' * len(head)}{style.plain(line)}".rstrip() for line in further)
+    when, level = at.replace("T", " "), f"{item['level']:<7}"
+    yield f"{when} {painted(level, item['level']) if style.colour else level} {style.plain(first)}".rstrip()
+    yield from (f"{' ' * len(f'{when} {level} ')}{style.plain(line)}".rstrip() for line in further)
 
 
 def progress(document: Document | None, style: Style) -> list[str]:
@@ -349,8 +364,23 @@ def _counted(state: str, pipeline: Document) -> Cell:
     return Cell(text, "red" if state == RunState.FAILED else "")
 
 
+def _numbers(pipeline: Document) -> list[str]:
+    return [f"{_counted(state, pipeline).text or '0'} {state}" for state in _COUNTED]
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _is_known(pipeline: Document) -> bool:
+    """Whether any daemon has ever told of it."""
+    return pipeline["registered_at"] is not None
+
+
 def _hosts(pipeline: Document) -> Cell:
-    return Cell(", ".join(pipeline["hosts"])) if pipeline["hosts"] else Cell("nobody", "red")
+    if pipeline["hosts"]:
+        return Cell(", ".join(pipeline["hosts"]))
+    return Cell("nobody" if _is_known(pipeline) else "unknown to all", "red")
 
 
 def _signature(pipeline: Document) -> str:

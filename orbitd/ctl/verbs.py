@@ -26,7 +26,7 @@ _BULK = (
     Argument("dry-run", Kind.FLAG, "only show which runs it would be", default=False),
     Argument("yes", Kind.FLAG, "do not ask", default=False),
 )
-_GROUP = Argument("group", Kind.TEXT, "instead of ids: all of one group, as `orbitctl dlq list` shows it", metavar="GROUP")
+_GROUP = Argument("group", Kind.TEXT, "instead of ids: all of one group of `orbitctl dlq list`, or how its name begins", metavar="GROUP")
 _RESOLVED = Argument("resolved", Kind.FLAG, "those that were resolved too", default=False)
 _BY = Argument("by", Kind.TEXT, "who did it, instead of who types", metavar="NAME")
 
@@ -37,7 +37,6 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "runs",
                 "reads",
-                "view",
                 "the latest runs, problems first",
                 (_FILTER, _LIMIT, _BEFORE),
                 "A search among runs that have ended needs since: or pipeline:, and stops after 2 s with what it has found.",
@@ -46,7 +45,6 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "describe",
                 "reads",
-                "view",
                 "all that is known of a run, a pipeline or a slot",
                 (
                     Argument(
@@ -55,11 +53,10 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
                 ),
                 example="describe 4711",
             ),
-            Command("pipelines", "reads", "view", "the pipelines that daemons have told of, and their runs"),
+            Command("pipelines", "reads", "the pipelines that daemons have told of or that runs wait for, and their runs"),
             Command(
                 "logs",
                 "reads",
-                "view",
                 "the log of a run, or of the daemon",
                 (
                     Argument(
@@ -81,7 +78,6 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "enqueue",
                 "changes",
-                "operate",
                 "make a run of a pipeline, print its id",
                 (
                     Argument("pipeline", Kind.TEXT, "its name", positional=True, metavar="PIPELINE", completes="pipeline"),
@@ -112,7 +108,6 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "cancel",
                 "changes",
-                "operate",
                 "end runs",
                 (_RUNS, *_BULK, _REASON, WAIT, TIMEOUT),
                 "A waiting run is cancelled at once. A running one is told to end; after runs.kill_after its process is killed.",
@@ -121,7 +116,6 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "retry",
                 "changes",
-                "operate",
                 "try failed runs again, and those that wait for a retry at once",
                 (_RUNS, *_BULK, _REASON, WAIT, TIMEOUT),
                 "The run keeps its id and its finished steps, and has all of its attempts again. It leaves the dead letters.",
@@ -130,7 +124,6 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "rerun",
                 "changes",
-                "operate",
                 "make new runs with the arguments of runs that have ended",
                 (_RUNS, *_BULK, _REASON, WAIT, TIMEOUT),
                 "The new run begins anew: it shares no step with the old one, which stays as it is.",
@@ -139,7 +132,6 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "resume",
                 "changes",
-                "operate",
                 "let interrupted runs go on from their last finished step",
                 (_RUNS, *_BULK, WAIT, TIMEOUT),
                 example="resume --all",
@@ -147,14 +139,12 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "check-interrupted",
                 "reads",
-                "view",
                 "the runs whose child or host has died, and that wait for recovery",
                 details="Ends with 0 whether there are any or not.",
             ),
             Command(
                 "recover",
                 "changes",
-                "operate",
                 "take back the runs of dead hosts, now",
                 (
                     Argument("auto-resume", Kind.FLAG, "and let them and all interrupted runs go on", default=False),
@@ -168,25 +158,22 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "dlq list",
                 "reads",
-                "view",
                 "the dead letters: failed runs that nobody has resolved",
                 (_FILTER, _RESOLVED, _LIMIT, _BEFORE),
                 example="dlq list pipeline:invoice.*",
             ),
-            Command("dlq show", "reads", "view", "all that is known of a dead letter", (_RUN,), example="dlq show 4711"),
+            Command("dlq show", "reads", "all that is known of a dead letter", (_RUN,), example="dlq show 4711"),
             Command(
                 "dlq retry",
                 "changes",
-                "operate",
                 "try dead letters again",
                 (_RUNS, _GROUP, *_BULK, _REASON, WAIT, TIMEOUT),
                 "As `orbitctl retry`.",
-                example="dlq retry --group g5f2c",
+                example="dlq retry --group GROUP",
             ),
             Command(
                 "dlq resolve",
                 "changes",
-                "operate",
                 "mark dead letters as dealt with; they are kept",
                 (_RUNS, _GROUP, *_BULK, _BY, Argument("notes", Kind.TEXT, "what was found or done", metavar="TEXT")),
                 example='dlq resolve 4711 --notes "the address was wrong"',
@@ -194,7 +181,6 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "dlq delete",
                 "changes",
-                "operate",
                 "delete dead letters, and all that is kept of their runs",
                 (_RUNS, _GROUP, _RESOLVED, *_BULK),
                 "This cannot be undone.",
@@ -203,7 +189,6 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
             Command(
                 "completion",
                 "reads",
-                "view",
                 "the completion script for a shell",
                 (Argument("shell", Kind.TEXT, "for which", positional=True, metavar="SHELL", choices=("bash", "zsh", "fish")),),
                 "For bash: `orbitctl completion bash > ~/.local/share/bash-completion/completions/orbitctl`.",

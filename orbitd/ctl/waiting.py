@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from orbitd.ctl.output import say
+from orbitd.ctl.output import end_line, say
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.units import format_duration
 
@@ -44,6 +44,7 @@ def waiting(out: Output, what: str, goes_on: str) -> Iterator[Tick]:
     try:
         yield progress.tick
     except KeyboardInterrupt:
+        end_line()
         raise StoppedWaiting(f"stopped waiting; {goes_on}") from None
     finally:
         progress.clear()

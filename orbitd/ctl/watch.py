@@ -11,10 +11,10 @@ import os
 import shlex
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from orbitd.ctl.render import display_width
-from orbitd.errors import ExitCode, OrbitError, UsageError
+from orbitd.errors import OrbitError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,19 +34,17 @@ def check_watchable(command: Command, args: Mapping[str, object]) -> None:
         raise UsageError("--watch and --follow exclude each other", "leave one away")
 
 
-def watch(verb: Verb, session: Callable[[], Session], every_seconds: float = EVERY_SECONDS) -> int:
-    """Carry out the verb each 2 s, each time with a new session; Ctrl-C ends it, with 0. Raises UsageError."""
+def watch(verb: Verb, session: Callable[[], Session], every_seconds: float = EVERY_SECONDS) -> NoReturn:
+    """Carry out the verb each 2 s, each time with a new session, until Ctrl-C. Raises UsageError."""
     if session().out.screen_redraws:
         print(_ERASE_ALL, end="")
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            begun = session()
-            if begun.out.screen_redraws:
-                _redraw(begun, verb)
-            else:
-                _print(begun, verb)
-            time.sleep(every_seconds)
-    return ExitCode.OK
+    while True:
+        begun = session()
+        if begun.out.screen_redraws:
+            _redraw(begun, verb)
+        else:
+            _print(begun, verb)
+        time.sleep(every_seconds)
 
 
 def _print(session: Session, verb: Verb) -> None:

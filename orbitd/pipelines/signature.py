@@ -6,7 +6,6 @@ and null. An annotation that says more than that (a class of the author's) is no
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import types
@@ -16,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter
 from typing import Any
+
+from orbitd.errors import nearest
 
 _PLAIN: Mapping[Any, frozenset[type]] = types.MappingProxyType(
     {
@@ -129,8 +130,8 @@ def _allowed(hint: Any) -> frozenset[type]:
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f', did you mean "{near[0]}"?' if near else ""
+    near = nearest(name, known)
+    return f', did you mean "{near}"?' if near else ""
 
 
 def _spoken(kinds: frozenset[type]) -> str:

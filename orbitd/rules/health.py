@@ -12,6 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orbitd.rules.roster import Roster
+from orbitd.rules.states import SlotState
+from orbitd.units import counted
+
 
 class Status(StrEnum):
     """How grave it is; the gravest reason counts."""
@@ -62,6 +66,33 @@ class Finding:
     command: str
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the daemon has heard last. `database_why`: why the database cannot be used; None when it can."""
+
+    database_why: str | None = None
+    database_command: str = ""
+    reload_error: str | None = None
+
+
+def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
+    """What keeps the daemon itself from working as it should."""
+    if news.database_why is not None and roster.generation:
+        message = f"the database cannot be used: {news.database_why}"
+        yield Finding("database_down", Status.ERROR, message, news.database_command)
+    if news.reload_error is not None:
+        last_line = "".join(news.reload_error.strip().splitlines()[-1:])
+        message = f"the last reload failed, generation {roster.generation} goes on: {last_line}"
+        yield Finding("reload_failed", Status.WARNING, message, "orbitctl reload --wait")
+    if roster.generation and roster.mold_history.is_waiting(now):
+        message = "the code can no longer be imported as it was: children that die are not replaced"
+        yield Finding("mold_failed", Status.WARNING, message, "orbitctl reload --wait")
+    for slot in roster.slots:
+        if roster.slot_state(slot, now) is SlotState.HELD:
+            message = f"slot {slot.index} is held: its child died {len(slot.history.deaths)} times, last of {slot.last_exit}"
+            yield Finding("crash_loop", Status.WARNING, message, f"orbitctl restart {slot.index}")
+
+
 def judge(facts: Facts, bounds: Bounds, before: frozenset[str]) -> Iterator[Finding]:
     """What is not well. `before`: the codes of the last judgement."""
     if facts.is_stopping:
@@ -77,7 +108,8 @@ def judge(facts: Facts, bounds: Bounds, before: frozenset[str]) -> Iterator[Find
         message = f"{facts.failed} of the last {facts.ended} attempts failed, more than {bounds.failure_rate:.0%}"
         yield Finding("failure_rate", Status.WARNING, message, "orbitctl runs state:failed since:1h")
     if facts.stuck_runs:
-        yield Finding("stuck_runs", Status.WARNING, f"{facts.stuck_runs} runs have outlived their time", "orbitctl list")
+        message = counted(facts.stuck_runs, "run has outlived its time", "runs have outlived their time")
+        yield Finding("stuck_runs", Status.WARNING, message, "orbitctl list")
     if facts.is_paused and bounds.is_pause_unhealthy:
         yield Finding("paused", Status.WARNING, "the daemon is paused: it starts no runs", "orbitctl unpause")
 

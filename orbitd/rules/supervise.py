@@ -21,7 +21,7 @@ from orbitd.rules.states import Activity, Phase, Reason, StopLevel
 
 @dataclass(slots=True)
 class Desired:
-    """What the operator wants. Signals and commands edit this and nothing else."""
+    """What the operator wants. Signals and commands edit this; what is asked of one child is an event or an action."""
 
     count: int
     generation: int = 1

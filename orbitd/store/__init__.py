@@ -5,7 +5,7 @@ from __future__ import annotations
 from orbitd.store.acts import cancel, rerun, resume, retry
 from orbitd.store.claims import claim, finish, finish_and_claim, new_token
 from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
-from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resolve, dlq_show
+from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resolve, dlq_show, resolve_group
 from orbitd.store.faults import Fenced, LeaseLost, SchemaMismatch, is_outage
 from orbitd.store.filters import TERMS as FILTER_TERMS, Filter, parse as parse_filter
 from orbitd.store.hosts import (
@@ -21,7 +21,7 @@ from orbitd.store.hosts import (
     rescue,
     start_child,
 )
-from orbitd.store.lists import ACTIONABLE, MOST_COUNTED, Act, Page, list_pipelines, list_runs, pinned, pins_of
+from orbitd.store.lists import ACTIONABLE, MOST_COUNTED, Act, Page, list_pipelines, list_runs, pinned, pins_of, pipeline_names
 from orbitd.store.migrate import check_schema, make_partitions, migrate
 from orbitd.store.outcomes import Failure, Outcome, Report, clean_text
 from orbitd.store.recovery import Recovered, TakenBack, check_interrupted, recover
@@ -33,12 +33,11 @@ from orbitd.store.rows import (
     Fence,
     FinishedAndClaimed,
     Lane,
-    LogLine,
     Pinned,
     PipelineSpec,
     Place,
 )
-from orbitd.store.runs import describe, enqueue, enqueue_many, place, read_logs, resolve, short_id, text_arguments
+from orbitd.store.runs import describe, enqueue, enqueue_many, place, read_logs, resolve, text_arguments
 from orbitd.store.steps import append_logs, hold_run, load_steps, record_progress, record_step
 
 __all__ = [
@@ -60,7 +59,6 @@ __all__ = [
     "FinishedAndClaimed",
     "Lane",
     "LeaseLost",
-    "LogLine",
     "Mode",
     "Outcome",
     "Page",
@@ -104,6 +102,7 @@ __all__ = [
     "parse_filter",
     "pinned",
     "pins_of",
+    "pipeline_names",
     "place",
     "read_logs",
     "reconcile",
@@ -115,9 +114,9 @@ __all__ = [
     "rerun",
     "rescue",
     "resolve",
+    "resolve_group",
     "resume",
     "retry",
-    "short_id",
     "start_child",
     "text_arguments",
 ]

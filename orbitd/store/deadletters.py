@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 
-from orbitd.errors import Conflict
+from orbitd.errors import Conflict, NoSuchObject
+from orbitd.rules.ids import short_id
 from orbitd.store import queries
 from orbitd.store.acts import choice, cleaned
 from orbitd.store.documents import decoded, document, no_such_run
@@ -20,6 +22,8 @@ from orbitd.store.runs import place
 
 _SQL = queries.load("deadletters")
 _FAILED = parse("state:failed")
+_GROUP = re.compile(r"g[0-9a-f]{0,8}")
+_MOST_CANDIDATES = 5
 
 
 def dlq_list(
@@ -54,9 +58,22 @@ def dlq_show(conn: psycopg.Connection[Any], run_id: int) -> dict[str, Any]:
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(_SQL["dead_letter"], {"run": run_id}).fetchone()
     if row is None:
-        raise Conflict(f"run {run_id} is no dead letter: it is in the state {place(conn, run_id).state}", "see `orbitctl dlq list`")
+        state = place(conn, run_id).state
+        raise Conflict(f"run {short_id(run_id)} is no dead letter: it is in the state {state}", "see `orbitctl dlq list`")
     attempts = [_attempt(attempt) for attempt in row["attempts"]]
     return {"schema": "orbit.dead_letter/1", **document(row), "args": decoded(row["args"]), "attempts": attempts}
+
+
+def resolve_group(conn: psycopg.Connection[Any], text: str) -> str:
+    """The group that a person means by its name or the beginning of it. Raises NoSuchObject for none, and for more than one."""
+    parameters = {"begins": text, "most": _MOST_CANDIDATES}
+    found = [row[0] for row in conn.execute(_SQL["groups"], parameters).fetchall()] if _GROUP.fullmatch(text) else []
+    if not found:
+        raise NoSuchObject(f'no group of dead letters "{text[:60]}"', "see `orbitctl dlq list`")
+    if len(found) > 1:
+        more = ", …" if len(found) == _MOST_CANDIDATES else ""
+        raise NoSuchObject(f'more than one group begins with "{text}"', f"there are {', '.join(found)}{more}")
+    return str(found[0])
 
 
 def dlq_resolve(conn: psycopg.Connection[Any], run_id: int, by: str, notes: str | None = None, expect: Pinned | None = None) -> bool:

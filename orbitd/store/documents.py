@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from orbitd.errors import NoSuchObject
+from orbitd.units import rfc3339
 
 
 def document(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +30,4 @@ def no_such_run(run: object) -> NoSuchObject:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return value
+    return rfc3339(value) if isinstance(value, datetime) else value

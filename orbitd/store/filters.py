@@ -9,7 +9,6 @@ parameters; no value ever becomes part of a statement.
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from orbitd.errors import UsageError
+from orbitd.errors import UsageError, nearest
 from orbitd.rules.states import RunState
 from orbitd.store import queries
 from orbitd.units import parse_duration
@@ -174,8 +173,8 @@ def _term(name: str, values: Sequence[_Value], now: datetime, *, is_negated: boo
     """The filter of one term. Raises UsageError."""
     kind, _, argument = name.partition(".")
     if kind not in _KINDS or bool(argument) != (kind == "args") or name.endswith("."):
-        near = difflib.get_close_matches(kind[:40], list(_KINDS), n=1)
-        raise UsageError(f'unknown term "{name[:60]}" in the filter', f"did you mean {_KINDS[near[0]]}? {_NAMES}" if near else _NAMES)
+        near = nearest(kind, _KINDS)
+        raise UsageError(f'unknown term "{name[:60]}" in the filter', f"did you mean {_KINDS[near]}? {_NAMES}" if near else _NAMES)
     if kind == "state":
         states = frozenset(_state(value.text) for value in values)
         return Filter(states=_ALL_STATES - states if is_negated else states)
@@ -209,8 +208,8 @@ def _state(text: str) -> RunState:
     try:
         return RunState(text)
     except ValueError:
-        near = difflib.get_close_matches(text[:40], list(RunState), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = nearest(text, RunState)
+        hint = f"did you mean {near}? " if near else ""
         raise UsageError(f'unknown state "{text[:60]}" in the filter', f"{hint}there are {', '.join(RunState)}") from None
 
 

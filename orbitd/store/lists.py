@@ -19,6 +19,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from orbitd.errors import UsageError
+from orbitd.rules.ids import LARGEST_ID, NUMBER_BITS
 from orbitd.rules.states import RunState
 from orbitd.store import queries
 from orbitd.store.documents import document
@@ -47,8 +48,6 @@ PATIENCE_SECONDS = 2.0
 PATIENCE_FOR_ACTS_SECONDS = 10.0
 
 _SQL = queries.load("lists")
-_LARGEST_ID = 2**63 - 1
-_NUMBER_BITS = 39
 _FIRST_DAY = datetime(2020, 1, 1, tzinfo=UTC)
 _LOOK_AT_ONCE = 500
 _FEW_WAITING = 20_000
@@ -64,6 +63,15 @@ _OWN_SOURCES = {
 }
 _UNENDED = frozenset({RunState.SCHEDULED, RunState.PENDING, RunState.RUNNING, RunState.INTERRUPTED})
 _QUEUED = ["queued_ids"]
+_UNKNOWN_PIPELINE: Mapping[str, Any] = MappingProxyType(
+    {
+        **dict.fromkeys(("name", "queue", "priority", "max_attempts", "max_crashes")),
+        "hosts": [],
+        **dict.fromkeys(("pending", "running", "scheduled", "failed"), 0),
+        "arguments": {"required": [], "optional": [], "open": True},
+        "registered_at": None,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +125,19 @@ def pins_of(conn: psycopg.Connection[Any], ids: Sequence[int]) -> list[Pinned]:
 
 
 def list_pipelines(conn: psycopg.Connection[Any]) -> list[dict[str, Any]]:
-    """What the daemons can run, by name, as items of orbit.pipelines/1; a count of MOST_COUNTED means: or more."""
+    """What the daemons can run, then what runs wait for that none has told of, each by name, as items of orbit.pipelines/1.
+
+    A count of MOST_COUNTED means: or more. Of what is unknown, only the first so many runs are looked at.
+    """
     with by_index(conn), conn.cursor(row_factory=dict_row) as cursor:
-        return [document(row) for row in cursor.execute(_SQL["pipelines"], {"most": MOST_COUNTED}).fetchall()]
+        known = cursor.execute(_SQL["pipelines"], {"most": MOST_COUNTED}).fetchall()
+        unknown = cursor.execute(_SQL["unknown_pipelines"], {"most": MOST_COUNTED}).fetchall()
+    return [document(row) for row in (*known, *({**_UNKNOWN_PIPELINE, **row} for row in unknown))]
+
+
+def pipeline_names(conn: psycopg.Connection[Any]) -> list[str]:
+    """The pipelines that daemons have told of."""
+    return [row[0] for row in conn.execute(_SQL["pipeline_names"]).fetchall()]
 
 
 @contextmanager
@@ -144,7 +162,7 @@ def walk(
     bounds = {"first": _first_id(wanted.since), "pipelines": _array(wanted.pipelines), "groups": _array(wanted.groups)}
     bounds |= {"keys": _array(wanted.keys), "limit": _LOOK_AT_ONCE}
     sources = _sources(conn, wanted)
-    rest = _LARGEST_ID if before is None else _id(before)
+    rest = LARGEST_ID if before is None else _id(before)
     while True:
         ids = _ids(conn, sources, bounds | {"before": rest})
         with conn.cursor(row_factory=dict_row) as cursor:
@@ -244,12 +262,12 @@ def _is_older(conn: psycopg.Connection[Any], run_id: int, since: datetime | None
 
 def _first_id(since: datetime | None) -> int:
     """The lowest id that a run made since then can have."""
-    return 0 if since is None else max(0, (since - _ID_LEAD - _FIRST_DAY).days) << _NUMBER_BITS
+    return 0 if since is None else max(0, (since - _ID_LEAD - _FIRST_DAY).days) << NUMBER_BITS
 
 
 def _id(text: str | int) -> int:
     try:
-        return min(int(text), _LARGEST_ID)
+        return min(int(text), LARGEST_ID)
     except ValueError:
         raise UsageError(f'"{str(text)[:60]}" is no id to list runs before', "give the `next` of the page before") from None
 

@@ -82,17 +82,6 @@ class Pinned:
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine:
-    """A line of a run's log; attempt 0: before the first."""
-
-    line: int
-    at: datetime
-    attempt: int
-    level: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class Lane:
     """A small integer for (queue, pipeline, priority); a higher priority is asked first."""
 

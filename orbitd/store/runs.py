@@ -1,7 +1,6 @@
 """Runs as producers and operators see them: ask for one, find it, look at it.
 
-Ids are integers here, and decimal text in the documents, because JSON readers in other languages lose digits. The short form
-of an id is the number in its lower 39 bits.
+Ids are integers here, and decimal text in the documents, because JSON readers in other languages lose digits.
 """
 
 from __future__ import annotations
@@ -12,20 +11,19 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from orbitd.errors import NoSuchObject, UsageError
+from orbitd.rules.ids import LARGEST_ID, NUMBER_BITS
 from orbitd.rules.states import RunState
 from orbitd.store import queries
 from orbitd.store.documents import decoded, document, no_such_run
 from orbitd.store.faults import told_to_people
-from orbitd.store.rows import Enqueued, LogLine, Place
+from orbitd.store.rows import Enqueued, Place
 
 Arguments = Mapping[str, Any] | str
 
 _SQL = queries.load("runs")
-_NUMBER_BITS = 39
-_LARGEST_ID = 2**63 - 1
 
 
 def enqueue(
@@ -86,17 +84,12 @@ def place(conn: psycopg.Connection[Any], run_id: int) -> Place:
     return Place(RunState(row["state"]), row["lane"], row["seq"], row["attempt"])
 
 
-def short_id(run_id: int) -> str:
-    """The number of a run, unique by itself."""
-    return str(run_id & (2**_NUMBER_BITS - 1))
-
-
 def resolve(conn: psycopg.Connection[Any], text: str) -> int:
     """The id that a person means by a full id or its short form. Raises NoSuchObject."""
-    if not (text.isascii() and text.isdecimal() and int(text[:20]) <= _LARGEST_ID):
+    if not (text.isascii() and text.isdecimal() and int(text[:20]) <= LARGEST_ID):
         raise no_such_run(text)
     number = int(text)
-    statement = "full_ids" if number < 2**_NUMBER_BITS else "known_id"
+    statement = "full_ids" if number < 2**NUMBER_BITS else "known_id"
     found = conn.execute(_SQL[statement], {"number": number}).fetchall()
     if not found:
         raise no_such_run(text)
@@ -129,10 +122,10 @@ def describe(conn: psycopg.Connection[Any], run_id: int) -> dict[str, Any]:
     }
 
 
-def read_logs(conn: psycopg.Connection[Any], run_id: int, *, after_line: int = 0, limit: int = 1000) -> list[LogLine]:
-    """The lines of a run's log that follow the given one; none for an id that no run has."""
-    with conn.cursor(row_factory=class_row(LogLine)) as cursor:
-        return cursor.execute(_SQL["read_logs"], {"run": run_id, "after": after_line, "limit": limit}).fetchall()
+def read_logs(conn: psycopg.Connection[Any], run_id: int, *, after_line: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
+    """The lines of a run's log that follow the given one, as the items of orbit.logs/1; none for an id that no run has."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return [document(row) for row in cursor.execute(_SQL["read_logs"], {"run": run_id, "after": after_line, "limit": limit})]
 
 
 def _json_text(value: Any) -> str:

@@ -14,7 +14,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orbitd.errors import ConfigError, Conflict
+from orbitd.errors import ConfigError, Conflict, why
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,9 +47,8 @@ class PidFile:
         except OSError as error:
             with contextlib.suppress(OSError):
                 draft.unlink()
-            why = (error.strerror or str(error)).lower()
             raise ConfigError(
-                f"the pid file {path} cannot be written: {why}",
+                f"the pid file {path} cannot be written: {why(error)}",
                 "set instance.pid_file (--pid) to a file where orbitd may write",
             ) from error
         return cls(path, descriptor)

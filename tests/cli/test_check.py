@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.cli.conftest import Orbitd
 from tests.ctl.schemas import check as check_schema
@@ -95,6 +96,22 @@ class TestConfiguration:
         secret.chmod(0o640)
         assert document(orbitd)["warnings"] == []
 
+    def test_a_given_group_that_is_not_there_is_a_warning(self, orbitd: Orbitd, configure: Configure) -> None:
+        path = configure(BASE + '[control]\ngroup = "no_such_group"\n')
+        [warning] = document(orbitd)["warnings"]
+        assert warning.startswith(f"{path}:6:1: control.group: there is no group no_such_group")
+        for group in ("root", ""):
+            assert document(orbitd, "--set", f"control.group={group}")["warnings"] == []
+
+    def test_each_hint_stands_under_its_error(self, orbitd: Orbitd, configure: Configure, folder: Path) -> None:
+        configure("")
+        unreachable = f"postgresql://app@/app?host={folder}"
+        done = orbitd("check", "--connect", DATABASE_URL=unreachable, DIRECT_URL=unreachable)
+        lines = [line for line in done.stdout.splitlines() if line.startswith(("error: ", "hint: "))]
+        assert [line.partition(": ")[0] for line in lines] == ["error", "hint", "error", "hint"]
+        assert "database.url" in lines[1]
+        assert "database.direct_url" in lines[3]
+
 
 class TestImport:
     def test_it_lists_the_pipelines(self, orbitd: Orbitd, configure: Configure) -> None:
@@ -135,6 +152,13 @@ class TestImport:
         assert says in error["message"]
         assert details in error["details"]
         assert orbitd("check", "--import", "--allow-root").returncode == 78
+
+    def test_people_are_told_each_thing_once(self, orbitd: Orbitd, configure: Configure) -> None:
+        configure(BASE, "this is no python")
+        assert orbitd("check", "--import", "--allow-root").stdout.count("SyntaxError: invalid syntax") == 1
+        path = configure(DSN + '[app]\npipelines = ["/nope"]\n')
+        done = orbitd("check", "--import", "--allow-root")
+        assert f'error: {path}:4:1: app.pipelines: "/nope" is not a directory\n' in done.stdout
 
     def test_an_import_that_hangs_is_given_up_and_shows_where(self, orbitd: Orbitd, configure: Configure) -> None:
         configure(BASE + '[children]\nboot_timeout = "1s"\n', "import time\ntime.sleep(600)\n")
@@ -206,6 +230,12 @@ class TestConnect:
         assert "does not answer" in done.stdout
         assert "s3cret" not in done.stdout + done.stderr
 
+    def test_a_password_that_is_wrong_must_be_mended_here(self, orbitd: Orbitd, configure: Configure, dsn: str) -> None:
+        configure("")
+        [error] = document(orbitd, "--connect", DATABASE_URL=make_conninfo(dsn, user="never_made"))["errors"]
+        assert "the database does not let us in" in error["message"]
+        assert error["hint"] == "check user and password in database.url"
+
     def test_rights_that_are_missing_are_named(self, orbitd: Orbitd, configure: Configure, dsn: str) -> None:
         with psycopg.connect(dsn, autocommit=True) as conn:
             conn.execute("drop role if exists cli_worker")
@@ -216,7 +246,16 @@ class TestConnect:
             messages = [error["message"] for error in document(orbitd, "--connect", DATABASE_URL=worker)["errors"]]
             assert messages == ["user cli_worker may not use the schema orbit"]
             with psycopg.connect(dsn, autocommit=True) as conn:
+                database = conn.info.dbname
                 conn.execute("grant usage on schema orbit to cli_worker")
+            [error, *_] = document(orbitd, "--connect", DATABASE_URL=dsn, ORBITD_DATABASE__ADMIN_URL=worker)["errors"]
+            assert error["hint"] == f"grant create on database {database} to cli_worker"
+            answer = document(orbitd, "--connect", DATABASE_URL=worker)
+            assert answer["database"]["url"]["schema_version"] is None
+            assert "user cli_worker may not delete, insert, select, update on orbit.meta" in [
+                error["message"] for error in answer["errors"]
+            ]
+            with psycopg.connect(dsn, autocommit=True) as conn:
                 conn.execute("grant select on all tables in schema orbit to cli_worker")
             answer = document(orbitd, "--connect", DATABASE_URL=worker)
             assert any("may not delete, insert, update on orbit.live" in error["message"] for error in answer["errors"])

@@ -48,7 +48,10 @@ def test_show_json_has_key_value_and_origin(orbitd: Orbitd, configure: Configure
     assert (answer["schema"], answer["files"]) == ("orbit.config/1", [str(path)])
     check_schema(answer)
     count = next(item for item in answer["items"] if item["key"] == "children.count")
-    assert (count["value"], count["origin"]) == ("3", f"{path}:4:1")
+    assert (count["value"], count["origin"]) == (3, f"{path}:4:1")
+    values = {item["key"]: item["value"] for item in answer["items"]}
+    assert (values["instance.name"], values["app.queues"], values["logging.per_run"]) == ("$HOSTNAME", ["*"], True)
+    assert values["database.url"].startswith("********")
     assert "s3cret" not in json.dumps(answer)
 
 
@@ -67,7 +70,8 @@ def test_explain_tells_all_of_an_option(orbitd: Orbitd, configure: Configure) ->
     for word in (OPTIONS["children", "count"].doc[:20], "ORBITD_CHILDREN__COUNT", "--children", "-w", "auto", f"{path}:4:1", "live"):
         assert word in said
     answer = json.loads(orbitd("config", "explain", "children.count", "--json").stdout)
-    assert (answer["schema"], answer["key"], answer["value"]) == ("orbit.option/1", "children.count", "3")
+    assert (answer["schema"], answer["key"], answer["value"]) == ("orbit.option/1", "children.count", 3)
+    assert answer["default"] == "auto"
     check_schema(answer)
 
 
@@ -90,6 +94,9 @@ def test_explain_works_with_a_broken_file_too(orbitd: Orbitd, configure: Configu
     assert done.returncode == 0
     assert "childern" in done.stderr
     assert "ORBITD_CHILDREN__COUNT" in done.stdout
+    answer = json.loads(orbitd("config", "explain", "children.count", "--json").stdout)
+    check_schema(answer)
+    assert answer["value"] is None
 
 
 def test_show_of_a_broken_file_ends_with_78(orbitd: Orbitd, configure: Configure) -> None:

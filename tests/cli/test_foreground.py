@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from orbitd import __version__
+from orbitd.errors import OrbitError
 from tests.cli.conftest import PIPELINES, Orbitd, clean_environment
-from tests.support.daemon import Daemon
+from tests.support.daemon import Daemon, eventually, kill_process_of
 
 pytestmark = [pytest.mark.daemon, pytest.mark.timeout(60)]
 
@@ -98,6 +99,12 @@ class TestStart:
         daemon.start()
         assert any(f"everyone may write to {daemon.code}" in event["message"] for event in daemon.events("config_warning"))
 
+    def test_a_given_group_that_is_not_there_is_a_warning_at_start_alone(self, begin: Begin) -> None:
+        daemon = begin(**{"control.group": "no_such_group"})
+        [told] = [event for event in daemon.events("config_warning") if "no_such_group" in event["message"]]
+        daemon.ask("reload", wait=True)
+        assert [event for event in daemon.events("config_warning") if "no_such_group" in event["message"]] == [told]
+
 
 class TestPidFile:
     def test_it_holds_the_pid_while_the_daemon_runs(self, begin: Begin, folder: Path) -> None:
@@ -148,6 +155,28 @@ class TestEnvironment:
         env_file.write_text("GREETING=good bye\n")
         daemon.ask("reload", wait=True)
         assert (seen("GREETING"), seen("GONE")) == ("good bye", None)
+
+    def test_a_reload_that_fails_leaves_the_old_variables_also_to_a_mold_that_is_born_anew(self, begin: Begin, folder: Path) -> None:
+        env_file = folder / "app.env"
+        env_file.write_text("GREETING=hello\n")
+        env_file.chmod(0o600)
+        daemon = begin("--env-file", str(env_file))
+        mold, [child] = daemon.pid_of("mold"), daemon.child_pids()
+        good_code = (daemon.code / "work.py").read_text()
+        env_file.write_text("GREETING=good bye\nNEW=one\n")
+        (daemon.code / "work.py").write_text("1 / 0\n")
+        with pytest.raises(OrbitError, match="the reload failed"):
+            daemon.ask("reload", wait=True)
+        (daemon.code / "work.py").write_text(good_code)
+        assert kill_process_of(daemon, mold)
+        eventually(lambda: daemon.pid_of("mold"), lambda pid: pid != mold)
+        assert kill_process_of(daemon, child)
+        eventually(daemon.child_pids, lambda pids: pids not in ([], [child], [None]))
+        for name, value in (("GREETING", "hello"), ("NEW", None)):
+            assert daemon.await_run(daemon.enqueue("mail.where", name=name), "succeeded")["result"] == value
+        daemon.ask("reload", wait=True)
+        run = daemon.enqueue("mail.where", name="GREETING")
+        assert daemon.await_run(run, "succeeded")["result"] == "good bye"
 
     def test_what_the_daemon_was_started_with_counts_more(self, begin: Begin, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GREETING", "from outside")

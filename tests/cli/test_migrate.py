@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.cli.conftest import Orbitd
 from tests.ctl.schemas import check as check_schema
 
 pytestmark = pytest.mark.daemon
+
+
+@pytest.fixture
+def stranger(empty_dsn: str) -> Iterator[str]:
+    """The address of an empty database for a role without rights there."""
+    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+        conn.execute("create role cli_stranger login")
+    yield make_conninfo(empty_dsn, user="cli_stranger")
+    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+        conn.execute("drop role cli_stranger")
 
 
 def test_an_empty_database_is_brought_up_to_date_once(orbitd: Orbitd, empty_dsn: str) -> None:
@@ -29,9 +42,12 @@ def test_a_dry_run_lists_what_would_be_applied_and_changes_nothing(orbitd: Orbit
 
 def test_status_tells_the_version_and_what_is_missing(orbitd: Orbitd, dsn: str, empty_dsn: str) -> None:
     done = orbitd("migrate", "status", DATABASE_URL=empty_dsn)
+    assert done.returncode == 1
     assert done.stdout.startswith("the database has no schema of orbitd\nmissing 0001_schema\n")
-    assert "orbitd migrate" in done.stderr
-    answer = json.loads(orbitd("migrate", "status", "--json", DATABASE_URL=dsn).stdout)
+    assert done.stdout.endswith("\nbring it up to date with: orbitd migrate\n")
+    done = orbitd("migrate", "status", "--json", DATABASE_URL=dsn)
+    assert done.returncode == 0
+    answer = json.loads(done.stdout)
     check_schema(answer)
     assert (answer["schema"], answer["missing"]) == ("orbit.migrations/1", [])
     assert answer["version"] >= 1
@@ -44,3 +60,25 @@ def test_a_database_that_does_not_answer_ends_with_69(orbitd: Orbitd, folder: Pa
     assert "s3cret" not in done.stderr
     assert "Traceback" not in done.stderr
     assert "hint: " in done.stderr
+
+
+def test_a_role_without_rights_is_refused_and_told_where_to_name_another(orbitd: Orbitd, stranger: str) -> None:
+    done = orbitd("migrate", DATABASE_URL=stranger)
+    assert done.returncode == 5
+    assert "the database does not allow it: permission denied for database" in done.stderr
+    assert "hint: name a role with the rights in database.admin_url" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["migrate", "status"]])
+def test_the_hint_names_the_option_whose_address_was_used(orbitd: Orbitd, empty_dsn: str, folder: Path, command: list[str]) -> None:
+    admin = {"ORBITD_DATABASE__ADMIN_URL": make_conninfo(empty_dsn, user="never_made")}
+    done = orbitd(*command, DATABASE_URL=empty_dsn, **admin)
+    assert done.returncode == 5
+    assert "hint: check user and password in database.admin_url" in done.stderr
+    done = orbitd(*command, DATABASE_URL=empty_dsn, DIRECT_URL=f"postgresql:///app?host={folder}")
+    assert done.returncode == 69
+    assert "hint: check database.direct_url, and whether Postgres runs" in done.stderr
+
+
+def test_an_address_for_operators_alone_is_enough(orbitd: Orbitd, empty_dsn: str) -> None:
+    assert orbitd("migrate", ORBITD_DATABASE__ADMIN_URL=empty_dsn).returncode == 0

@@ -76,9 +76,29 @@ def test_a_database_that_does_not_answer_ends_with_69_in_time(once: Callable[...
 def test_a_broken_configuration_ends_with_78(once: Callable[..., Any], folder: Path) -> None:
     assert once("--set", "children.count=many").returncode == 78
     (folder / "code" / "work.py").write_text("import nonsense_that_is_nowhere\n")
-    done = once()
+    for done in (once(), once("--json")):
+        assert done.returncode == 78
+        assert done.stdout == ""
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["code"] == "config"
+    assert error["message"].startswith("the pipelines cannot be imported: ")
+    assert "No module named 'nonsense_that_is_nowhere'" in error["message"]
+
+
+def test_without_a_child_to_do_it_nothing_is_begun(once: Callable[..., Any], conn: store.Connection) -> None:
+    store.enqueue(conn, "mail.send", {"to": "a@example.org"})
+    done = once("--set", "children.count=0")
     assert done.returncode == 78
-    assert "nonsense_that_is_nowhere" in done.stderr
+    assert done.stderr == "orbitd: children.count is 0: nobody would do what is due\nhint: give at least one: --children 1\n"
+    assert once("--children", "1").returncode == 0
+
+
+def test_children_that_die_as_fast_as_they_come_are_an_error(once: Callable[..., Any], folder: Path) -> None:
+    with (folder / "code" / "work.py").open("a") as code:
+        code.write("\nimport os\nos.register_at_fork(after_in_child=lambda: os._exit(7))\n")
+    done = once("--json", "--set", "restart.max_restarts=1", "--set", "restart.backoff_longest=10s")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert json.loads(done.stderr.splitlines()[-1])["error"]["message"] == "the children die as fast as they come"
 
 
 def test_it_leaves_nothing_behind(once: Callable[..., Any], folder: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orbitd.config import Faults, Loaded, admin_address, load, masked, survey
+from orbitd.config import Faults, Loaded, load, masked, survey
+from orbitd.errors import ConfigError
 
 URL = "postgresql://app:hunter2@db/app"
 KEYS = ("url", "direct_url", "admin_url")
@@ -78,11 +79,19 @@ class TestReference:
 
 def test_an_operator_s_address_is_the_one_with_the_most_rights() -> None:
     environ = {"DATABASE_URL": "postgresql://a/"}
-    assert admin_address(load(None, environ={})) == ""
-    assert admin_address(load(None, environ=environ)) == "postgresql://a/"
-    assert admin_address(load(None, overrides=["database.direct_url=postgresql://b/"], environ=environ)) == "postgresql://b/"
-    overrides = ["database.direct_url=postgresql://b/", "database.admin_url=postgresql://c/"]
-    assert admin_address(load(None, overrides=overrides, environ=environ)) == "postgresql://c/"
+    direct, admin = "database.direct_url=postgresql://b/", "database.admin_url=postgresql://c/"
+    for overrides, option, address in (([], "url", "a"), ([direct], "direct_url", "b"), ([direct, admin], "admin_url", "c")):
+        database = load(None, overrides=overrides, environ=environ).database
+        assert (database.admin_option, database.admin_address) == (option, f"postgresql://{address}/")
+    assert load(None, overrides=[admin], environ={}).database.admin_address == "postgresql://c/"
+    with pytest.raises(ConfigError, match="no database is configured"):
+        _ = load(None, environ={}).database.admin_address
+
+
+def test_what_a_pooler_breaks_goes_past_it() -> None:
+    environ = {"DATABASE_URL": "postgresql://a/"}
+    assert load(None, environ=environ).database.listen_address == "postgresql://a/"
+    assert load(None, environ=environ | {"DIRECT_URL": "postgresql://b/"}).database.listen_address == "postgresql://b/"
 
 
 class TestPrisma:
@@ -233,6 +242,6 @@ class TestReadableByEverybody:
 
     def test_not_where_there_is_no_password(self, file: Path) -> None:
         file.chmod(0o644)
-        for url in ("env:DATABASE_URL", "postgresql://app@db/app", "service=app"):
+        for url in ("env:ELSEWHERE", "postgresql://app@db/app", "service=app"):
             file.write_text(f'[database]\nurl = "{url}"\n')
-            assert self.warnings(file, DATABASE_URL=URL) == ()
+            assert self.warnings(file, ELSEWHERE=URL) == ()

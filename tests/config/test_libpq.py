@@ -178,3 +178,28 @@ def test_every_keyword_of_the_bundled_libpq_is_known() -> None:
 
     for default in pq.Conninfo.get_defaults():
         assert default.keyword.decode() in libpq._KEYWORDS
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("postgresql://app:s3cret@db.example:5432/app", "db.example:5432/app"),
+        ("postgres://app@db.example/app?sslmode=require&password=s3cret", "db.example/app"),
+        ("postgresql://u:s3cret@a:1,b:2/app", "a:1,b:2/app"),
+        ("postgresql://u:s3cret@a:1,b/app", "a:1,b/app"),
+        ("host=a,b port=5432 dbname=app", "a:5432,b:5432/app"),
+        ("postgresql:///app?host=/run/postgresql&user=s3cret", "/run/postgresql/app"),
+        ("postgresql://u:s3cret%40x@[::1]:5433/a%20b", "[::1]:5433/a b"),
+        ("host=/run/pg dbname=app user=x password='s3c ret'", "/run/pg/app"),
+        ("dbname=app password=s3cret", "the local socket/app"),
+        ("service=production", "the service production"),
+        ("postgresql://", "the local socket"),
+    ],
+)
+def test_an_address_is_named_by_host_and_database_alone(address: str, named: str) -> None:
+    assert libpq.named(address) == named
+
+
+@pytest.mark.parametrize("address", SOUND)
+def test_whatever_is_taken_can_be_named(address: str) -> None:
+    assert libpq.named(address)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings as run_with, strategies as st
 
-from orbitd.config import OPTIONS, SECTIONS, Settings, load, load_keys, require_database
+from orbitd.config import OPTIONS, SECTIONS, Settings, load, load_keys, require_database, survey
 from orbitd.config.kinds import Duration, Size
 from orbitd.errors import ConfigError, ExitCode
 
@@ -120,6 +120,7 @@ def test_thousands_of_faults_are_cut(file: Path) -> None:
         (b"[[children]]\ncount = 1", ":1:3: children: is a list: write a section, [children]"),
         (b"children = 3", ":1:1: children: is a number: write a section, [children]"),
         (b"[app]\npipelines = [[1]]", ":2:1: app.pipelines: holds a list where a text is due"),
+        (b"[app]\npipelines = []", ":2:1: app.pipelines: is an empty list: name a module such as"),
         (b'[app]\npipelines = [""]', ':2:1: app.pipelines: holds "" where a text is due'),
         (b'[app]\npipelines = ["__main__:x"]', ':2:1: app.pipelines: "__main__:x" is neither'),
         (b'[app]\npipelines = ["a.b:c.d"]', ':2:1: app.pipelines: "a.b:c.d" is neither'),
@@ -204,6 +205,16 @@ class TestDatabaseUrl:
         assert "would be seen by everyone" in told
         assert "hunter2" not in told
 
+    @pytest.mark.parametrize(
+        "option",
+        ["poll.interval", "children.max_rss", "children.count", "runs.backoff", "control.socket", "logging.level", "app.pipelines"],
+    )
+    @pytest.mark.parametrize("prefix", ["", "~", "["])
+    def test_is_not_shown_where_it_was_typed_for_another_option(self, option: str, prefix: str) -> None:
+        told = faults(None, f"{option}={prefix}host=h password=hunter2")
+        assert "hunter2" not in "".join(told)
+        assert "a text with a password" in "".join(told)
+
     def test_is_never_shown_by_the_settings(self) -> None:
         settings = load(None, environ={"DATABASE_URL": "postgresql://u:hunter2@h/d"})
         assert "hunter2" not in f"{settings} {settings!r} {settings.database}"
@@ -268,5 +279,115 @@ def test_the_ends_of_every_range_are_in_it(kind: Duration | Size) -> None:
 
 
 def test_auto_is_no_more_children_than_a_daemon_runs_however_large_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orbitd.config.cpus.usable_cpus", lambda: 256)
+    monkeypatch.setattr("orbitd.system.cpus.usable_cpus", lambda: 256)
     assert load(None, environ={}).children.count == 48
+
+
+class TestHiddenValues:
+    """A flag or variable hides a value only until the next start without it."""
+
+    @pytest.mark.parametrize(
+        ("written", "hiding", "environ"),
+        [
+            ('children.count = "x"', ["-w=2"], {}),
+            ('children.count = "x"', [], {"ORBITD_CHILDREN__COUNT": "2"}),
+            ('poll.interval = "soon"', [], {"POLL_INTERVAL": "500"}),
+            ('database.url = "mysql://app@db/app"', [], {"DATABASE_URL": "postgresql://app@db/app"}),
+            ("app.path = [1]", [], {"PROJECT_ROOT": "/srv/app"}),
+        ],
+    )
+    def test_a_wrong_one_is_a_fault_of_its_own_place(self, file: Path, written: str, hiding: list[str], environ: dict[str, str]) -> None:
+        file.write_text(f"{written}\n")
+        [told] = faults(file, *hiding, **environ)
+        assert told.startswith(f"{file}:1:")
+        assert f": {written.partition(' ')[0]}: " in told
+
+    def test_each_of_several_is_told(self, file: Path, tmp_path: Path) -> None:
+        file.write_text("children.count = true\n")
+        (tmp_path / "orbitd.toml.d").mkdir()
+        (tmp_path / "orbitd.toml.d/a.toml").write_text("children.count = -1\n")
+        assert len(faults(file, "children.count=x", "children.count=2", ORBITD_CHILDREN__COUNT="99")) == 4
+
+    def test_what_a_sound_one_would_refer_to_need_not_be_there(self, file: Path) -> None:
+        file.write_text('database.url = "env:NOT_IN_CI"\n')
+        assert load(file, overrides=["database.url=postgresql://db/app"], environ={}).database.url == "postgresql://db/app"
+
+    def test_they_do_not_keep_orbitctl_from_the_socket(self, file: Path) -> None:
+        file.write_text('control.socket = "relative"\n')
+        key = ("control", "socket")
+        assert load_keys(file, [key], {"ORBITD_CONTROL__SOCKET": "/run/x.sock"}) == {key: "/run/x.sock"}
+
+
+class TestHint:
+    """It names what must be corrected, and nothing that is innocent."""
+
+    @pytest.mark.parametrize(
+        ("overrides", "environ", "culprit"),
+        [
+            ([], {"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
+            ([], {"DATABASE_URL": "mysql://db"}, "DATABASE_URL"),
+            ([], {"ORBITD_CHILDREN__COUNT": "x"}, "ORBITD_CHILDREN__COUNT"),
+            (["foo"], {}, "--set"),
+            (["--pid=~/orbitd.pid"], {}, "--pid"),
+            (["database.url=env:ELSEWHERE"], {"ELSEWHERE": "mysql://db"}, "ELSEWHERE"),
+            (["foo"], {"LOG_LEVEL": "loud"}, "them"),
+        ],
+    )
+    def test_of_a_fault_elsewhere_it_leaves_the_file_out(
+        self, file: Path, overrides: list[str], environ: dict[str, str], culprit: str
+    ) -> None:
+        file.touch()
+        with pytest.raises(ConfigError) as caught:
+            load(file, overrides=overrides, environ=environ)
+        assert caught.value.hint == f"orbitd.toml(5) lists every option; correct {culprit} and try again"
+
+    @pytest.mark.parametrize("name", ["orbitd.toml", "orbitd.toml.d/a.toml"])
+    @pytest.mark.parametrize("content", ["cuont = 1\nchildren.count = true\n", "[["])
+    def test_of_faults_in_one_file_it_names_that_one(self, file: Path, tmp_path: Path, name: str, content: str) -> None:
+        file.touch()
+        (tmp_path / "orbitd.toml.d").mkdir()
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ConfigError) as caught:
+            load(file, environ={})
+        assert caught.value.hint == f"orbitd.toml(5) lists every option; correct {tmp_path / name} and try again"
+
+    def test_of_a_file_that_is_not_there_it_says_how_to_make_one(self, file: Path) -> None:
+        with pytest.raises(ConfigError) as caught:
+            load(file, environ={})
+        assert caught.value.hint == f"`orbitd config init {file}` writes one"
+
+
+class TestPathsOfFlags:
+    def test_they_begin_where_the_caller_stands(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "env").write_text("WORKER_INSTANCE=web1\n")
+        settings = load(None, overrides=["--pid=run/../b.pid", "--env-file=env"], environ={})
+        assert (settings.instance.pid_file, settings.app.env_file) == (f"{tmp_path}/b.pid", f"{tmp_path}/env")
+        assert settings.instance.name == "web1"
+
+    def test_elsewhere_a_path_is_absolute(self, file: Path) -> None:
+        file.write_text('instance.pid_file = "b.pid"\n')
+        assert 'instance.pid_file: "b.pid" is not an absolute path' in faults(file)[0]
+        assert 'instance.pid_file: "b.pid" is not an absolute path' in faults(None, "instance.pid_file=b.pid")[0]
+
+
+class TestAddressOfAFileThatDoesNotCount:
+    """DATABASE_URL hides `database.url` of a file, which whoever wrote the file may not expect."""
+
+    def test_is_a_warning_that_names_both(self, file: Path, tmp_path: Path) -> None:
+        file.write_text('[database]\nurl = "postgresql://db/one"\n')
+        told = f"DATABASE_URL counts, not database.url of {file}:2"
+        assert survey(file, environ={"DATABASE_URL": "postgresql://db/two"}).warnings == (told,)
+        (tmp_path / "env").write_text("DATABASE_URL=postgresql://db/two\n")
+        (tmp_path / "env").chmod(0o600)
+        [told] = survey(file, overrides=[f"--env-file={tmp_path}/env"], environ={}).warnings
+        assert told == f"{tmp_path}/env:1: DATABASE_URL counts, not database.url of {file}:2"
+
+    def test_is_none_when_both_are_the_same(self, file: Path) -> None:
+        for written in ("env:DATABASE_URL", "postgresql://db/two"):
+            file.write_text(f'database.url = "{written}"\n')
+            assert survey(file, environ={"DATABASE_URL": "postgresql://db/two"}).warnings == ()
+
+    def test_is_none_when_orbitd_s_own_variable_counts(self, file: Path) -> None:
+        file.write_text('database.url = "postgresql://db/one"\n')
+        assert survey(file, environ={"ORBITD_DATABASE__URL": "postgresql://db/two"}).warnings == ()

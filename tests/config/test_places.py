@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from orbitd.config import find_file, find_socket, load, places, socket_path, state_dir
-from orbitd.config.cpus import usable_cpus
 from orbitd.errors import ConfigError
 
 
@@ -103,37 +102,3 @@ def test_the_socket_is_found_in_a_file_with_other_faults(tmp_path: Path) -> None
     path = tmp_path / "orbitd.toml"
     path.write_text('[control]\nsocket = "/a/b.sock"\n[poll]\ninterval = 5\n')
     assert find_socket(path, {}) == Path("/a/b.sock")
-
-
-class TestCpus:
-    def membership(self, tmp_path: Path, text: str) -> Path:
-        path = tmp_path / "cgroup"
-        path.write_text(text)
-        return path
-
-    def limit(self, tmp_path: Path, name: str, text: str) -> None:
-        path = tmp_path / "fs" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    @pytest.fixture(autouse=True)
-    def eight_cpus(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-
-    def test_without_control_groups_the_affinity_counts(self, tmp_path: Path) -> None:
-        assert usable_cpus(tmp_path / "absent", tmp_path) == 8
-
-    def test_version_two_is_cut_by_any_group_above(self, tmp_path: Path) -> None:
-        self.limit(tmp_path, "a/cpu.max", "250000 100000\n")
-        self.limit(tmp_path, "a/b/cpu.max", "max 100000\n")
-        assert usable_cpus(self.membership(tmp_path, "0::/a/b\n"), tmp_path / "fs") == 3
-
-    def test_version_one_has_its_own_files(self, tmp_path: Path) -> None:
-        self.limit(tmp_path, "cpu/a/cpu.cfs_quota_us", "50000\n")
-        self.limit(tmp_path, "cpu/a/cpu.cfs_period_us", "100000\n")
-        self.limit(tmp_path, "cpu/cpu.cfs_quota_us", "-1\n")
-        self.limit(tmp_path, "cpu/cpu.cfs_period_us", "100000\n")
-        assert usable_cpus(self.membership(tmp_path, "4:memory:/m\n3:cpu,cpuacct:/a\n"), tmp_path / "fs") == 1
-
-    def test_this_machine_has_at_least_one(self) -> None:
-        assert usable_cpus() >= 1

@@ -72,6 +72,7 @@ def test_a_value_of_another_kind_is_wrong(key: Key) -> None:
         (("logging", "per_run"), "yes"),
         (("health", "failure_rate"), 1.5),
         (("app", "queues"), []),
+        (("app", "pipelines"), []),
         (("runs", "backoff"), []),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import pwd
 import selectors
 import shutil
 import stat
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from orbitd.control import server
 from orbitd.control.server import Server
 from orbitd.control.wire import Answer, parse_answer
 from orbitd.errors import OrbitError, Refused
@@ -168,3 +170,24 @@ def test_a_group_that_we_may_not_give_the_socket_to_gets_nothing(folder: Path, m
         assert mode_and_group(daemon.path)[0] == 0o600
     finally:
         daemon.close()
+
+
+def test_the_group_database_is_asked_at_the_start_and_never_while_serving(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody_answers(*_question: object) -> None:
+        pytest.fail("the group database was asked")
+
+    monkeypatch.setattr(grp, "getgrnam", nobody_answers)
+    monkeypatch.setattr(os, "getgrouplist", nobody_answers)
+    daemon.path.unlink()
+    daemon.server.ensure_bound()
+    assert mode_and_group(daemon.path) == (0o660, GROUP.gr_gid)
+    assert daemon.asked_by(STRANGER, STRANGER, GROUP.gr_gid) == {"pong": True}
+
+
+def test_where_the_kernel_does_not_tell_the_other_groups_only_the_first_counts(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_SO_PEERGROUPS", -1)
+    assert daemon.asked_by(STRANGER, GROUP.gr_gid) == {"pong": True}
+    known = pwd.getpwuid(next(user.pw_uid for user in pwd.getpwall() if user.pw_uid))
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: [GROUP.gr_gid])
+    with pytest.raises(Refused):
+        daemon.asked_by(known.pw_uid, STRANGER, GROUP.gr_gid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from orbitd.control.commands import MOST_EVENTS
 from orbitd.control.ring import Ring
 
@@ -40,3 +42,10 @@ def test_a_long_text_is_cut() -> None:
     ring = Ring()
     ring.take({"ts": "", "level": "error", "event": "mold_failed", "error": "x" * 100_000})
     assert len(ring.after(0, 1)[0]["error"]) <= 500
+
+
+def test_a_long_list_or_mapping_is_cut() -> None:
+    ring = Ring()
+    ring.take({"ts": "", "level": "info", "event": "pipelines", "names": ["x" * 30_000] * 64, "sizes": {"y" * 200: "z" * 30_000}})
+    (kept,) = ring.after(0, 1)
+    assert len(json.dumps(kept)) < 1500

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from orbitd.control import views
+from orbitd.rules.health import Finding, Status
 from orbitd.rules.states import DaemonState, SlotState
 
 
@@ -23,7 +24,7 @@ def status(slots: list[dict[str, Any]]) -> dict[str, Any]:
         config=None,
         target=4,
         slots=slots,
-        problems=[{"code": "c", "message": "m", "command": "orbitctl list", "inner": object()}],
+        problems=[Finding("c", Status.WARNING, "m", "orbitctl list")],
         last_reload=None,
         last_beat_at="2025-01-01T00:00:00.000Z",
         age_seconds=0.0,

@@ -114,16 +114,17 @@ METRICS_FIRST: Document = METRICS | {
     **dict.fromkeys(("successRate", "errorRate", "runsPerHour"), 0.0),
     "lastRunTime": None,
 }
+_ARBITER = {"host": "prod-a", "role": "arbiter"}
 EVENTS: Document = {
     "schema": "orbit.events/1",
     "items": [
-        {"number": 41, "ts": "2026-01-01T10:03:00.001Z", "level": "info", "event": "reload_asked", "uid": 0},
+        {"number": 41, "ts": "2026-01-01T10:03:00.001Z", "level": "info", "event": "reload_asked", **_ARBITER, "uid": 0},
         {
             "number": 42,
             "ts": "2026-01-01T10:03:00.442Z",
             "level": "error",
             "event": "mold_failed",
-            "role": "arbiter",
+            **_ARBITER,
             "gen": 8,
             "error": "ImportError: no module\nmore",
         },
@@ -132,6 +133,7 @@ EVENTS: Document = {
             "ts": "2026-01-01T10:03:12.900Z",
             "level": "warning",
             "event": "child_died",
+            **_ARBITER,
             "slot": 2,
             "pid": 2102,
             "cause": "SIGSEGV",
@@ -219,6 +221,7 @@ RUN_DETAIL: Document = {
     "cause": "error",
     "group": "g5f2c0a1b",
     "created_by": "orbit",
+    "pipeline_known": True,
     "args": {"tenant_id": 42, "since": "2026-01-01"},
     "result": None,
     "progress": {"fraction": 0.5, "note": "loading page 3 of 6", "at": "2026-01-01T09:12:20.000Z"},
@@ -229,6 +232,7 @@ RUN_DETAIL: Document = {
 }
 RUN_DETAIL_FIRST: Document = RUN_DETAIL | {
     **RUN_ITEMS[3],
+    "pipeline_known": False,
     **dict.fromkeys(("key", "cause", "group", "progress"), None),
     "due_at": "2026-01-01T11:00:00.000Z",
     "args": {},
@@ -249,6 +253,15 @@ _PIPELINE: Document = {
     "arguments": {"required": ["tenant_id"], "optional": ["since"], "open": False},
     "registered_at": "2026-01-01T07:49:28.500Z",
 }
+_UNKNOWN_PIPELINE: Document = {
+    **_PIPELINE,
+    "name": "invoice.snyc",
+    **dict.fromkeys(("queue", "priority", "max_attempts", "max_crashes", "registered_at")),
+    "hosts": [],
+    "pending": 3,
+    **dict.fromkeys(("running", "scheduled", "failed"), 0),
+    "arguments": {"required": [], "optional": [], "open": True},
+}
 PIPELINES: Document = {
     "schema": "orbit.pipelines/1",
     "items": [
@@ -262,10 +275,12 @@ PIPELINES: Document = {
             **dict.fromkeys(("pending", "running", "scheduled", "failed"), 0),
             "arguments": {"required": [], "optional": [], "open": True},
         },
+        _UNKNOWN_PIPELINE,
     ],
 }
 PIPELINES_EMPTY: Document = PIPELINES | {"items": []}
 PIPELINE: Document = {"schema": "orbit.pipeline/1", **_PIPELINE}
+PIPELINE_UNKNOWN: Document = {"schema": "orbit.pipeline/1", **_UNKNOWN_PIPELINE}
 _LETTER: Document = {
     "id": RUN_ITEMS[2]["id"],
     "pipeline": "invoice.sync",
@@ -330,6 +345,7 @@ INTERRUPTED: Document = {
         },
     ],
 }
+INTERRUPTED_LOST: Document = INTERRUPTED | {"items": INTERRUPTED["items"][1:]}
 INTERRUPTED_EMPTY: Document = INTERRUPTED | {"items": []}
 LOGS: Document = {
     "schema": "orbit.logs/1",

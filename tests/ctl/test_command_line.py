@@ -59,6 +59,11 @@ class TestUnderstood:
         assert understood("enqueue", "a", "--args", "-").args["args"] == "-"
         assert understood("cancel", "1", "--reason", "-because-").args["reason"] == "-because-"
 
+    def test_a_negated_term_of_a_filter_is_no_option(self) -> None:
+        invocation = parse(ORBITCTL, ["runs", "state:failed", "-tenant:42", "-args.tenantId2:7", "-o", "json"])
+        assert invocation.args["filter"] == ["state:failed", "-tenant:42", "-args.tenantId2:7"]
+        assert invocation.flags["output"] == "json"
+
     def test_the_last_of_repeated_options_counts(self) -> None:
         assert understood("runs", "--limit", "1", "--limit", "2").args["limit"] == 2
         assert understood("-c", "/f", "status", "-c", "/g").flags["config"] == "/g"
@@ -82,9 +87,9 @@ class TestUnderstood:
 
 
 class TestOtherPrograms:
-    RUN = Command("run", "changes", "operate", "run", (Argument("quiet", Kind.FLAG, "", default=False, short="-q"),))
-    MIGRATE = Command("migrate", "changes", "operate", "migrate")
-    STATUS = Command("migrate status", "reads", "view", "tell")
+    RUN = Command("run", "changes", "run", (Argument("quiet", Kind.FLAG, "", default=False, short="-q"),))
+    MIGRATE = Command("migrate", "changes", "migrate")
+    STATUS = Command("migrate status", "reads", "tell")
     FLAGS = (Flag(("--set",), "", "KEY=VALUE", is_repeatable=True), Flag(("-w", "--children"), "", "N"))
     PROGRAM = Program("p", "", {command.name: command for command in (RUN, MIGRATE, STATUS)}, {}, FLAGS, default="run")
 
@@ -135,6 +140,10 @@ class TestRefused:
             (["dlq", "show"], "dlq show needs RUN"),
             (["loglevel", "debgu"], 'level: "debgu" is not one of debug, info, warning, error'),
             (["reload", "--wait", "--timeout", "5"], '--timeout: "5" is not a duration'),
+            (["reload", "--timeout", "5s"], "--timeout is for --wait, which is not given"),
+            (["enqueue", "a", "--timeout", "3s"], "--timeout is for --wait, which is not given"),
+            (["health", "--live", "--ready"], "--live and --ready exclude each other"),
+            (["runs", "-x:1"], 'unknown option "-x"'),
             (["reload", "--watch"], "--watch is for verbs that only read: reload changes something"),
             (["events", "-fw"], "--watch and --follow exclude each other"),
             (["describe", "\udcff"], "is not a text in UTF-8"),
@@ -227,7 +236,7 @@ class TestEnds:
     def test_a_full_disk_is_an_error_in_words(self) -> None:
         with Path("/dev/full").open("w") as full, orbitctl_process("--help", stdout=full.fileno()) as process:
             _, err = process.communicate(timeout=20)
-        assert (process.returncode, err) == (1, "orbitctl: cannot write the answer: no space left on device\n")
+        assert (process.returncode, err) == (1, "orbitctl: cannot go on: no space left on device\n")
 
     def test_closed_streams_are_no_traceback(self) -> None:
         for streams, verb, code in (
@@ -277,6 +286,12 @@ class TestEnds:
                 [sys.executable, "-m", "orbitd.ctl.main", "status"], cwd=ROOT, stdout=subprocess.PIPE, stderr=full, timeout=20, check=False
             )
         assert (done.returncode, done.stdout) == (3, b"")
+
+    def test_the_c_locale_gets_ascii(self, daemon: subprocess.Popen[str]) -> None:
+        with orbitctl_process("status", LC_ALL="C") as process:
+            out, _ = process.communicate(timeout=20)
+        assert (process.returncode, out.isascii()) == (0, True)
+        assert "poll        last " in out
 
     def test_output_that_cannot_be_encoded_is_escaped(self, daemon: subprocess.Popen[str]) -> None:
         with orbitctl_process("list", PYTHONIOENCODING="ascii") as process:

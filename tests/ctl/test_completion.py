@@ -27,20 +27,16 @@ CONFIG = Program(
     "orbitd",
     "",
     {
-        "run": Command(
-            "run", "changes", "operate", "run in the foreground", (Argument("quiet", Kind.FLAG, "", default=False, short="-q"),)
-        ),
+        "run": Command("run", "changes", "run in the foreground", (Argument("quiet", Kind.FLAG, "", default=False, short="-q"),)),
         "config explain": Command(
             "config explain",
             "reads",
-            "view",
             "tell",
             (Argument("key", Kind.TEXT, "", positional=True, metavar="KEY", completes="option"),),
         ),
         "config init": Command(
             "config init",
             "changes",
-            "operate",
             "write",
             (Argument("file", Kind.TEXT, "", default="", positional=True, metavar="FILE", completes="file"),),
         ),

@@ -90,7 +90,8 @@ def test_stop_returns_at_once(orbitctl: Orbitctl, daemon: subprocess.Popen[str])
 
 
 def test_stop_that_is_waited_for_returns_when_the_process_has_ended(orbitctl: Orbitctl, daemon: subprocess.Popen[str]) -> None:
-    assert orbitctl("stop", "--now", "--wait", "--timeout", "20s").code == 0
+    called = orbitctl("stop", "--now", "--wait", "--timeout", "20s")
+    assert (called.code, called.out) == (0, "orbitd has ended\n")
     assert daemon.poll() == 0
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from orbitd.ctl import show, show_runs
 from orbitd.ctl.render import Style, display_width
+from orbitd.system.log.text import as_text
 from tests.ctl import documents
 from tests.ctl.documents import NOW
 
@@ -44,12 +46,14 @@ CASES: dict[str, Shown] = {
     "describe-run": lambda style: show_runs.run(documents.RUN_DETAIL, style, NOW),
     "describe-run-first": lambda style: show_runs.run(documents.RUN_DETAIL_FIRST, style, NOW),
     "describe-pipeline": lambda style: show_runs.pipeline(documents.PIPELINE, style, NOW),
+    "describe-pipeline-unknown": lambda style: show_runs.pipeline(documents.PIPELINE_UNKNOWN, style, NOW),
     "pipelines": lambda style: show_runs.pipelines(documents.PIPELINES, style),
     "pipelines-first": lambda style: show_runs.pipelines(documents.PIPELINES_EMPTY, style),
     "dlq-list": lambda style: show_runs.dead_letters(documents.DLQ, style, NOW, {}),
     "dlq-list-empty": lambda style: show_runs.dead_letters(documents.DLQ_EMPTY, style, NOW, {}),
     "dlq-show": lambda style: show_runs.dead_letter(documents.DEAD_LETTER, style, NOW),
     "check-interrupted": lambda style: show_runs.interrupted(documents.INTERRUPTED, style, NOW),
+    "check-interrupted-lost": lambda style: show_runs.interrupted(documents.INTERRUPTED_LOST, style, NOW),
     "check-interrupted-empty": lambda style: show_runs.interrupted(documents.INTERRUPTED_EMPTY, style, NOW),
     "logs": lambda style: (line for item in documents.LOGS["items"] for line in show_runs.log_line(item, style)),
     "version": lambda _: show.version({"client": "0.1.0", "daemon": "0.1.0"}),
@@ -80,6 +84,12 @@ def test_people_see_what_they_saw(name: str) -> None:
     if os.environ.get("ORBITD_WRITE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text(), "if it is meant so: ORBITD_WRITE_GOLDEN=1 pytest tests/ctl/test_golden.py"
+
+
+@pytest.mark.parametrize("style", [FILE, Style(colour=True)])
+def test_an_event_looks_as_it_does_in_the_log(style: Style) -> None:
+    lines = [json.dumps({name: value for name, value in item.items() if name != "number"}) for item in documents.EVENTS["items"]]
+    assert list(show.events(documents.EVENTS, style)) == [as_text(line, colour=style.colour) for line in lines]
 
 
 def test_every_golden_file_has_its_case() -> None:

@@ -69,9 +69,40 @@ def test_any_text_comes_back_from_csv(capfd: pytest.CaptureFixture[str], texts: 
 
 
 def test_an_answer_without_end_comes_item_by_item(capfd: pytest.CaptureFixture[str]) -> None:
-    for form, expected in ((Format.TABLE, "a line\n"), (Format.JSON, '{"n":1}\n'), (Format.CSV, "n\r\n1\r\n")):
+    for form, expected in ((Format.TABLE, "a line\n"), (Format.JSON, '{"n":1}\n'), (Format.CSV, "n,fields\r\n1,\r\n")):
         Output("orbitctl", form, environ={}).item({"n": 1}, ["a line"])
         assert capfd.readouterr().out == expected
+
+
+def test_the_names_of_a_csv_are_those_of_all_items(capfd: pytest.CaptureFixture[str]) -> None:
+    out = printed(capfd, Format.CSV, {"items": [{"a": 1}, {"b": 2, "a": 3}, {"c": None}]})
+    assert out == "a,b,c\r\n1,,\r\n3,2,\r\n,,\r\n"
+
+
+def test_an_endless_csv_keeps_what_later_items_have_besides(capfd: pytest.CaptureFixture[str]) -> None:
+    out = Output("orbitctl", Format.CSV, environ={})
+    for item in ({"a": 1}, {"b": 2, "a": 3}):
+        out.item(item, [])
+    assert list(csv.reader(io.StringIO(capfd.readouterr().out, newline=""))) == [["a", "fields"], ["1", ""], ["3", '{"b": 2}']]
+
+
+@pytest.mark.parametrize(
+    ("environ", "unicode"),
+    [
+        ({}, True),
+        ({"LC_ALL": "C"}, False),
+        ({"LC_ALL": "POSIX", "LANG": "en_US.UTF-8"}, False),
+        ({"LC_ALL": "", "LC_CTYPE": "C", "LANG": "en_US.UTF-8"}, False),
+        ({"LC_ALL": "C.UTF-8"}, True),
+        ({"LC_ALL": "C.utf8"}, True),
+        ({"LC_CTYPE": "C.UTF-8", "LANG": "C"}, True),
+        ({"LANG": "C"}, False),
+        ({"LANG": "de_DE.UTF-8"}, True),
+    ],
+)
+@pytest.mark.usefixtures("capfd")
+def test_the_c_locale_is_ascii_whatever_python_makes_of_it(environ: dict[str, str], *, unicode: bool) -> None:
+    assert Output("orbitctl", environ=environ).style.unicode is unicode
 
 
 def test_what_is_said_beside_the_answer_is_json_too(capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from orbitd.ctl.render import MARKS, Cell, Column, Style, display_width, short_id, table
+from orbitd.ctl.render import MARKS, Cell, Column, Style, display_width, table
 from orbitd.printable import printable
 from orbitd.rules.states import DaemonState, RunState, SlotState
 
@@ -103,8 +103,3 @@ def test_every_state_has_a_symbol_of_its_own_kind(state: str) -> None:
 def test_no_two_states_look_alike(states: type[RunState | SlotState]) -> None:
     for symbols in ([MARKS[state].symbol for state in states], [MARKS[state].ascii for state in states]):
         assert len(set(symbols)) == len(symbols)
-
-
-def test_the_short_form_of_an_id_is_its_counter() -> None:
-    assert short_id(str((2154 << 39) + 4711)) == "4711"
-    assert short_id(None) == ""

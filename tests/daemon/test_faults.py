@@ -105,7 +105,7 @@ def test_a_child_that_dies_at_birth_is_not_respawned_for_ever(begin: Begin) -> N
         _await_gone(daemon, pid)
     status = daemon.await_status(lambda status: status["state"] == "degraded")
     assert status["slots"][0]["state"] == "held"
-    assert [problem["code"] for problem in status["problems"]] == ["crash_loop"]
+    assert [problem["code"] for problem in status["problems"]] == ["crash_loop", "no_child"]
     daemon.ask("reload", wait=True)
     daemon.await_status(lambda status: status["state"] == "running" and status["children"]["ready"] == 1)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+import signal
+from functools import partial
+
 import pytest
 
+from orbitd.system.postgres import Cluster
 from tests.daemon.conftest import Begin
-from tests.support.daemon import Daemon, eventually
+from tests.support.daemon import Daemon, eventually, kill_process_of
 
 pytestmark = pytest.mark.daemon
 
@@ -24,6 +29,7 @@ WORK = """
     def dies(ctx: Context) -> None:
         os._exit(3)
 """
+SOON_SECONDS = 5.0  # a few looks, and well before the arbiter turns to see whether its janitor does
 REPORT_FIELDS = ["uptime", "totalRuns", "succeeded", "failed", "errorRate", "successRate", "runsPerHour", "avgDuration", "minDuration"]
 
 
@@ -114,3 +120,41 @@ def test_a_database_that_is_gone_is_an_error_with_its_cause(begin: Begin) -> Non
     daemon.await_status(bool)
     health = eventually(lambda: daemon.ask("health"), lambda seen: any(r["code"] == "database_down" for r in seen["reasons"]))
     assert health["status"] == "error"
+    assert eventually(lambda: daemon.events("database_down"))[0]["why"]
+
+
+def test_a_daemon_without_children_reports_unasked(begin: Begin) -> None:
+    daemon = begin(WORK, **{"children.count": 0, "metrics.report_interval": "1s"})
+    before = len(daemon.events("report"))
+    eventually(lambda: len(daemon.events("report")), lambda count: count >= before + 2)
+
+
+def test_that_the_last_child_is_gone_for_good_is_told_unasked(begin: Begin) -> None:
+    options = {"children.count": 1, "metrics.report_interval": "0s", "restart.max_restarts": 1, "restart.backoff_longest": "1h"}
+    daemon = begin(WORK, **options)
+    for booted in (1, 2):
+        eventually(lambda: len(daemon.events("child_booted")), partial(operator.eq, booted))
+        assert kill_process_of(daemon, daemon.events("child_booted")[-1]["pid"])
+    eventually(lambda: daemon.events("health_changed")[-1]["reasons"], lambda reasons: "no_child" in reasons, seconds=SOON_SECONDS)
+
+
+def test_a_daemon_without_children_tells_unasked_that_it_is_paused(begin: Begin) -> None:
+    daemon = begin(WORK, **{"children.count": 0, "metrics.report_interval": "0s"})
+    daemon.signal(signal.SIGTSTP)
+    eventually(lambda: daemon.events("health_changed")[-1]["reasons"], lambda reasons: reasons == "paused", seconds=SOON_SECONDS)
+
+
+def test_status_and_the_log_say_the_same_as_health(begin_apart: Begin, own_cluster: Cluster) -> None:
+    daemon = begin_apart(WORK)
+    eventually(lambda: codes_of(daemon), lambda seen: seen == [])
+    own_cluster.stop("fast")
+    eventually(lambda: codes_of(daemon), lambda seen: seen == ["database_down"])
+    assert [problem["code"] for problem in daemon.status()["problems"]] == ["database_down"]
+    eventually(lambda: daemon.events("health_changed"), lambda seen: seen[-1]["reasons"] == "database_down")
+
+
+def test_a_pause_is_among_the_problems_of_the_status(begin: Begin) -> None:
+    daemon = begin(WORK)
+    daemon.ask("pause")
+    assert daemon.ask("pause")["message"].startswith("already paused")
+    assert [problem["command"] for problem in daemon.status()["problems"]] == ["orbitctl unpause"]

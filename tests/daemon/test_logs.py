@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from orbitd.control.commands import COMMANDS
+from orbitd.janitor import _News
+from orbitd.system.channel import Channel
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually
 from tests.support.logs import entries
@@ -176,6 +178,27 @@ def test_the_level_can_be_changed_while_the_daemon_runs_and_all_processes_heed_i
     assert {line["level"] for line in said(daemon, run_id)} == {"error"}
     assert len(daemon.events("run_ended")) == 1, "of the run before"
     assert ("info", "from ctx pages=3") in kept(daemon, run_id)
+
+
+def test_a_level_that_writes_less_hides_no_event_from_who_asks_for_them(begin: Begin) -> None:
+    daemon = begin(TALKS)
+    daemon.ask("loglevel", level="error")
+    daemon.ask("scale", amount="3")
+    assert "scaled" in [event["event"] for event in daemon.ask("events")["items"]]
+    assert not daemon.events("scaled")
+
+
+@pytest.mark.parametrize("level", ["warning", "error", "critical"])
+def test_what_the_janitor_has_to_say_reaches_the_arbiter_whatever_is_written(level: str) -> None:
+    ours, theirs = Channel.pair()
+    news = _News(theirs)
+    news.take({"level": "info", "event": "nothing"})
+    news.take({"level": level, "event": "something"})
+    message = ours.receive(wait=True)
+    assert message is not None
+    assert message["entry"]["event"] == "something"
+    ours.close()
+    theirs.close()
 
 
 @pytest.mark.parametrize("reader", ["stalls", "is gone"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,17 @@ def test_it_ends_at_once_when_nothing_is_due(place: Daemon, once: Run) -> None:
     code, _ = ended(once())
     assert code == 0
     assert not place.events("run_ended")
+    assert not place.events("health_changed")
+
+
+def test_it_ends_as_soon_as_the_last_run_has(place: Daemon, once: Run) -> None:
+    waits = []
+    for _ in range(3):
+        place.enqueue("quick")
+        assert ended(once())[0] == 0
+        last, stopping = place.events("run_ended")[-1], place.events("stopping")[-1]
+        waits.append(datetime.fromisoformat(stopping["ts"]) - datetime.fromisoformat(last["ts"]))
+    assert sorted(waits)[1] < timedelta(seconds=1)
 
 
 def test_it_waits_for_the_run_in_hand_and_does_what_arrives_meanwhile(place: Daemon, once: Run, tmp_path: Path) -> None:
@@ -183,4 +197,22 @@ def test_a_database_that_goes_away_for_good_ends_it(place: Daemon, once: Run, ow
     process = once()
     place.await_run(held, "running")
     own_cluster.stop()
+    assert ended(process)[0] == 69
+
+
+def test_janitors_that_never_say_a_word_end_it(place: Daemon, once: Run) -> None:
+    place.configure(
+        **{"host.lease": "2s", "host.beat": "500ms", "database.connect_timeout": "500ms", "database.call_timeout": "500ms"},
+    )
+    process = once()
+
+    def has_ended() -> bool:
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            for pid in children:
+                if b"\0janitor\0" in Path(f"/proc/{pid}/cmdline").read_bytes():  # not yet in its work, which has another title
+                    os.kill(int(pid), signal.SIGSTOP)
+        return process.poll() is not None
+
+    eventually(has_ended)
     assert ended(process)[0] == 69

@@ -415,7 +415,7 @@ def test_migrate_tells_what_is_wrong_in_one_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "orbitd", "migrate", "--set", f"database.url=postgresql://nobody@/none?host={tmp_path}"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert ended.returncode == 69
-    assert ended.stderr.startswith("orbitd: the database cannot be migrated: ")
+    assert ended.stderr.startswith("orbitd: the database does not answer: ")
     assert "Traceback" not in ended.stderr
 
 

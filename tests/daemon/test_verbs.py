@@ -73,7 +73,8 @@ def test_a_restart_of_one_slot_leaves_the_others_alone(daemon: Daemon) -> None:
 def test_a_busy_child_that_is_restarted_finishes_its_run(daemon: Daemon, tmp_path: Path) -> None:
     run_id = daemon.enqueue("holds", until=str(tmp_path / "done"))
     busy = daemon.slot_running(run_id)
-    daemon.ask("restart", slots=[busy["slot"]], wait=True)  # its replacement is ready while it is still at work
+    told = daemon.ask("restart", slots=[busy["slot"]], wait=True)  # its replacement is ready while it is still at work
+    assert told["message"] == "1 child was replaced, 1 of them finishes its run"
     assert daemon.slot_running(run_id)["pid"] == busy["pid"]
     (tmp_path / "done").touch()
     run = daemon.await_run(run_id, "succeeded")

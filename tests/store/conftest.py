@@ -57,6 +57,8 @@ def one_of_each(fleet: Fleet) -> dict[RunState, int]:
             continue
         fence = child.must_claim().fence
         match state:
+            case RunState.RUNNING:
+                child = fleet.worker("p")
             case RunState.INTERRUPTED:
                 fleet.crash(child, fence, mode="hold")
                 child = fleet.worker("p")

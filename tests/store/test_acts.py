@@ -10,6 +10,7 @@ import pytest
 
 from orbitd import store
 from orbitd.errors import Conflict, NoSuchObject, UsageError
+from orbitd.rules.ids import short_id
 from orbitd.rules.states import Charge, RunState
 from orbitd.store import Fence, Pinned, Report
 from tests.store.fleet import FAILURE, Child, Fleet
@@ -44,7 +45,7 @@ def failed_run(fleet: Fleet, child: Child, **how: Any) -> int:
 
 
 def log(fleet: Fleet, run_id: int) -> list[str]:
-    return [line.message for line in store.read_logs(fleet.conn, run_id)]
+    return [line["message"] for line in store.read_logs(fleet.conn, run_id)]
 
 
 def pin(fleet: Fleet, run_id: int) -> Pinned:
@@ -66,7 +67,7 @@ def test_an_act_is_done_in_the_states_for_it_and_refused_in_all_others(
     else:
         with pytest.raises(Conflict) as refusal:
             ACTS[act](fleet, run_id, None)
-        assert str(run_id) in refusal.value.message
+        assert f"run {short_id(run_id)} " in refusal.value.message
         assert state in refusal.value.message
         assert refusal.value.hint
         assert fleet.state(run_id) is state
@@ -83,7 +84,7 @@ def test_an_act_is_refused_when_the_run_is_no_longer_as_it_was_chosen(
     for then in (replace(now, state=other), replace(now, attempt=now.attempt + 1)):
         with pytest.raises(Conflict, match="has changed") as refusal:
             ACTS[act](fleet, now.run_id, then)
-        assert refusal.value.hint == f"see `orbitctl describe {now.run_id}`"
+        assert refusal.value.hint == f"see `orbitctl describe {short_id(now.run_id)}`"
     assert pin(fleet, now.run_id) == now
     fleet.check()
 
@@ -166,9 +167,9 @@ def test_a_retried_run_takes_its_key_again(fleet: Fleet) -> None:
 def test_a_failed_run_whose_key_another_one_has_now_is_left_where_it_is(fleet: Fleet) -> None:
     run_id = failed_run(fleet, fleet.worker("p"), key="k")
     rival = fleet.enqueue("p", key="k")
-    with pytest.raises(Conflict, match=f'its key "k" belongs to run {rival} now') as refusal:
+    with pytest.raises(Conflict, match=f'its key "k" belongs to run {short_id(rival)} now') as refusal:
         store.retry(fleet.conn, run_id, "anna")
-    assert refusal.value.hint == f"cancel run {rival} first, or leave this one as it is"
+    assert refusal.value.hint == f"cancel run {short_id(rival)} first, or leave this one as it is"
     assert fleet.state(run_id) is RunState.FAILED
     fleet.check_settled()
 
@@ -240,7 +241,7 @@ def test_a_rerun_is_a_new_run_of_the_same_work(fleet: Fleet) -> None:
     same = ("pipeline", "queue", "priority", "tenant", "args")
     assert [after[name] for name in same] == [before[name] for name in same]
     assert (after["state"], after["key"], before["key"], before["state"]) == ("pending", None, "k", "cancelled")
-    assert log(fleet, new) == [f"asked for, as run {run_id} again, by otto: wanted after all"]
+    assert log(fleet, new) == [f"asked for, as run {short_id(run_id)} again, by otto: wanted after all"]
     store.beat(fleet.conn, child.host_id, 20)
     child.lanes = [lane.id for lane in store.lanes_of(fleet.conn, ["p"])]
     assert child.must_claim().run_id == new

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from orbitd import store
+from orbitd.rules.ids import short_id
 from orbitd.store import Claimed, Report
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
@@ -48,7 +49,7 @@ ACTS: dict[str, Act] = {
     "step": lambda _, child, held: store.record_step(child.conn, held.fence, "s", "1", 0.1),
     "progress": lambda _, child, held: store.record_progress(child.conn, held.fence, 0.1, None),
     "log": lambda _, child, held: store.append_logs(child.conn, held.fence, [("2026-01-01T00:00:00Z", "info", "x")]),
-    "lookup": lambda _, child, held: store.resolve(child.conn, store.short_id(held.run_id)),
+    "lookup": lambda _, child, held: store.resolve(child.conn, short_id(held.run_id)),
     "pins": lambda _, child, held: store.pins_of(child.conn, [held.run_id, held.run_id + 4000]),
     "retry failed": lambda _, child, held: fail(child, held) and store.retry(child.conn, held.run_id, "anna"),
     "resume": lambda fleet, child, held: hold(fleet, child, held) and store.resume(child.conn, held.run_id, "anna"),

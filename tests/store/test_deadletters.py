@@ -44,6 +44,20 @@ def test_the_list_has_the_documents_fields_the_newest_run_first(fleet: Fleet, ch
     assert item["failed_at"].endswith("Z")
 
 
+def test_a_group_is_meant_by_how_it_begins_if_no_other_does(fleet: Fleet, child: Child) -> None:
+    for group in ("g5d70000a", "g5d70000f", "g5e000000", "gffffffff"):
+        for _ in range(2):
+            fleet.conn.execute("UPDATE orbit.failed SET group_id = %s WHERE run_id = %s", [group, bury(fleet, child)])
+    for text, group in (("g5d70000a", "g5d70000a"), ("g5e", "g5e000000"), ("gf", "gffffffff")):
+        assert store.resolve_group(fleet.conn, text) == group
+    with pytest.raises(NoSuchObject, match='more than one group begins with "g5d7"') as ambiguous:
+        store.resolve_group(fleet.conn, "g5d7")
+    assert ambiguous.value.hint == "there are g5d70000a, g5d70000f"
+    for text in ("g5c", "g5d70000b", "5d7", "", "g%", "g5d70000a0"):
+        with pytest.raises(NoSuchObject, match="no group of dead letters"):
+            store.resolve_group(fleet.conn, text)
+
+
 def test_a_resolved_letter_leaves_the_list_and_is_kept(fleet: Fleet, child: Child) -> None:
     run_id = bury(fleet, child)
     assert store.dlq_resolve(fleet.conn, run_id, "anna", "paid by hand")

@@ -7,6 +7,7 @@ import pytest
 
 from orbitd import store
 from orbitd.errors import OrbitError, UsageError
+from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
 from orbitd.store import PipelineSpec
 from tests.store.fleet import OPEN_SIGNATURE, Fleet
@@ -22,7 +23,7 @@ def test_an_id_is_the_day_and_a_number(fleet: Fleet) -> None:
     run_id = fleet.enqueue("p")
     today = (datetime.now(UTC) - datetime(2020, 1, 1, tzinfo=UTC)).days
     assert run_id >> 39 == today
-    assert store.short_id(run_id) == str(run_id - (today << 39))
+    assert short_id(run_id) == str(run_id - (today << 39))
     assert run_id < 2**53
 
 

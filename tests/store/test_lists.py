@@ -374,6 +374,18 @@ def test_the_counts_of_pipelines_stop_at_a_thousand(own_fleet: Fleet) -> None:
     assert p["pending"] == store.MOST_COUNTED
 
 
+def test_what_runs_wait_for_and_no_daemon_has_told_of_stands_behind(own_fleet: Fleet) -> None:
+    own_fleet.enqueue("unknown")
+    own_fleet.enqueue("early")
+    own_fleet.enqueue("unknown", in_seconds=3600)
+    own_fleet.host("p", "early")
+    *known, unknown = store.list_pipelines(own_fleet.conn)
+    assert [pipeline["name"] for pipeline in known] == store.pipeline_names(own_fleet.conn) == ["early", "p"]
+    assert (unknown["name"], unknown["pending"], unknown["scheduled"], unknown["hosts"]) == ("unknown", 1, 1, [])
+    assert (unknown["queue"], unknown["registered_at"]) == (None, None)
+    assert unknown.keys() == known[0].keys()
+
+
 READS: dict[str, Callable[[Fleet], object]] = {
     "pipelines": lambda fleet: store.list_pipelines(fleet.conn),
     "latest": lambda fleet: store.list_runs(fleet.conn, limit=20),
@@ -381,6 +393,7 @@ READS: dict[str, Callable[[Fleet], object]] = {
     "ended": lambda fleet: store.list_runs(fleet.conn, parse_filter("state:failed,succeeded since:1h"), limit=20),
     "scheduled": lambda fleet: store.list_runs(fleet.conn, parse_filter("state:scheduled attempt:0"), limit=20),
     "pending": lambda fleet: store.list_runs(fleet.conn, parse_filter("state:pending"), limit=20),
+    "name of a group": lambda fleet: store.resolve_group(fleet.conn, "g"),
     "group": lambda fleet: store.list_runs(fleet.conn, parse_filter("group:g00000000")),
     "key": lambda fleet: store.list_runs(fleet.conn, parse_filter("key:k step:s args.a:1 group:g00000000")),
     "letters": lambda fleet: store.dlq_list(fleet.conn, limit=20),
@@ -405,12 +418,13 @@ def test_no_list_reads_more_than_a_few_rows_for_each_that_it_shows(crowded: Flee
 
 @pytest.fixture(scope="module", params=["never analyzed", "analyzed"])
 def crowded(databases: Databases, request: pytest.FixtureRequest) -> Iterator[Fleet]:
-    """Thousands of runs, waiting, scheduled and failed."""
+    """Thousands of runs, waiting, scheduled and failed, and thousands of a pipeline that nobody knows."""
     with databases.copy_of(databases.migrated) as dsn, Fleet(dsn) as fleet:
         child = fleet.worker("p")
         fleet.conn.execute(MANY, [3000])
         later = "jsonb_build_object('pipeline', 'p', 'run_at', '2100-01-01', 'key', n::text)"
         fleet.conn.execute(f"SELECT orbit.enqueue_many((SELECT jsonb_agg({later}) FROM generate_series(1, 3000) AS n))".encode())
+        fleet.conn.execute(MANY.replace("'p'", "'unknown'"), [3000])
         for _ in range(300):
             child.finish(Report.failed(child.must_claim().fence, FAILURE))
         if request.param == "analyzed":

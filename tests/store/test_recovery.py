@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orbitd import store
+from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
 from orbitd.store import Recovered, TakenBack
 from tests.store.fleet import FAILURE, Child, Fleet
@@ -70,6 +71,18 @@ def test_a_running_run_of_a_silent_host_is_listed(fleet: Fleet) -> None:
     assert (item["host"], item["slot"], item["last_step"], item["steps"]) == (f"host-{fleet.boot_id(child.host_id)}", 3, None, 0)
 
 
+def test_resume_of_a_run_whose_child_or_host_is_gone_is_refused(fleet: Fleet) -> None:
+    silent, ended = silent_child(fleet), fleet.worker("p")
+    fleet.enqueue("p")
+    ended.must_claim()
+    assert store.resume(fleet.conn, only_run_of(fleet, ended), "anna") == "running"
+    fleet.conn.execute("SELECT orbit.end_child(%s, 'missing')", [ended.child_id])
+    for child in (silent, ended):
+        with pytest.raises(Conflict, match="its child or its host is gone") as refusal:
+            store.resume(fleet.conn, only_run_of(fleet, child), "anna")
+        assert refusal.value.hint == "take it back: orbitctl recover --auto-resume"
+
+
 def test_a_running_run_of_a_child_that_has_ended_is_listed(fleet: Fleet) -> None:
     child = fleet.worker("p")
     run_id = fleet.enqueue("p")
@@ -114,7 +127,7 @@ def test_with_auto_resume_they_go_on_and_so_do_the_held_ones(fleet: Fleet) -> No
     held = held_run(fleet)
     lost = only_run_of(fleet, silent_child(fleet))
     assert recover(fleet, auto_resume=True) == Recovered([TakenBack(lost, RunState.PENDING)], [held])
-    assert [line.message for line in store.read_logs(fleet.conn, held)] == ["resumed by anna"]
+    assert [line["message"] for line in store.read_logs(fleet.conn, held)] == ["resumed by anna"]
     worker = fleet.worker("p")
     assert {worker.must_claim().run_id, worker.must_claim().run_id} == {held, lost}
     assert recover(fleet, auto_resume=True) == Recovered([], [])

@@ -10,10 +10,11 @@ import pytest
 from orbitd import store
 from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
-from orbitd.store import Beat, Claimed, Enqueued, FinishedAndClaimed, Lane, LogLine, Outcome, Place, Report, queries
+from orbitd.store import Beat, Claimed, Enqueued, FinishedAndClaimed, Lane, Outcome, Place, Report, queries
+from orbitd.store.rights import WhoWeAre
 from tests.store.fleet import FAILURE, Fleet
 
-FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "runs", "steps"]
+FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps"]
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
 
 DATACLASSES = {
@@ -22,9 +23,9 @@ DATACLASSES = {
     "lanes_of": Lane,
     "enqueue": Enqueued,
     "place": Place,
-    "read_logs": LogLine,
     "beat": Beat,
     "finish_and_claim": FinishedAndClaimed,
+    "who_we_are": WhoWeAre,
 }
 
 
@@ -113,6 +114,7 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.register_pipelines(conn, child.host_id, [store.PipelineSpec("unknown", "q", 0, "{}", 3, 3)])
         store.beat(conn, child.host_id, 20)
         fence = child.must_claim().fence
+        store.resume(conn, fence.run_id, "me")
         tour.crash(child, fence, mode="hold")
         store.resume(conn, fence.run_id, "me")
         store.rerun(conn, ids[0], "me")

@@ -234,3 +234,20 @@ def test_the_arguments_of_a_foreign_line_may_be_anything() -> None:
         "<a line that cannot be written: KeyError>",
         "<a line that cannot be written: TypeError>",
     ]
+
+
+def test_a_line_is_heard_where_the_base_class_takes_the_handlers_lock_without_asking_whether_there_is_one() -> None:
+    newer = "def handle(self, record):\n    with self.lock: self.emit(record)\nlogging.Handler.handle = handle\nlogging.warning('heard')"
+    assert json.loads(logged(newer)[-1])["message"] == "heard"
+
+
+def test_the_level_decides_what_is_written_and_not_who_hears_it() -> None:
+    listening = (
+        "from orbitd.system.log.sink import Sink\n"
+        "class Listener(Sink):\n"
+        "    def _write(self, entry): os.write(1, entry['event'].encode())\n"
+        "log.tell_also(Listener())\n"
+        "log.event('whisper')"
+    )
+    done = subprocess.run(command(listening, replace(DEFAULTS, level="error")), capture_output=True, check=True, text=True)
+    assert (done.stdout, done.stderr) == ("whisper", "")

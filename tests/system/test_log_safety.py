@@ -130,6 +130,11 @@ def test_what_is_no_password_is_left(text: str) -> None:
     assert masked(text) == text
 
 
+@pytest.mark.parametrize("word", ["password", "password_", "://a:", "password='"])
+def test_a_long_text_of_words_that_look_like_a_beginning_is_read_in_a_time_that_grows_as_it_does(word: str) -> None:
+    assert len(masked(word * (1024 * 1024 // len(word)))) <= 1024 * 1024
+
+
 def test_a_password_at_the_place_where_a_long_text_is_cut_is_masked() -> None:
     for offset in range(20_000 - 100, 20_000 + 100, 7):
         value = "x" * offset + f" postgres://app:{CANARY}@db/orders " + "x" * 100_000

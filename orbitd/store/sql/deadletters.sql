@@ -12,3 +12,26 @@ SELECT orbit.dlq_resolve(%(run)s::bigint, %(by)s::text, %(notes)s::text, %(state
 -- name: dlq_delete
 -- A person wants no trace of a failed run.
 SELECT orbit.dlq_delete(%(run)s::bigint, %(state)s::text, %(attempt)s::int) AS deleted;
+
+-- name: groups
+-- A person named a group by how it begins: the groups that do, the first few. One look at the index for each, however many runs it
+-- has; any digit of a name sorts before the `g`.
+WITH RECURSIVE found AS (
+    (SELECT f.group_id, 1 AS number
+       FROM orbit.failed f
+      WHERE f.group_id >= %(begins)s::text AND f.group_id < %(begins)s::text || 'g'
+      ORDER BY f.group_id
+      LIMIT 1)
+     UNION ALL
+    SELECT next.group_id, found.number + 1
+      FROM found
+     CROSS JOIN LATERAL (
+           SELECT f.group_id
+             FROM orbit.failed f
+            WHERE f.group_id > found.group_id AND f.group_id < %(begins)s::text || 'g'
+            ORDER BY f.group_id
+            LIMIT 1
+           ) AS next
+     WHERE found.number < %(most)s::int
+)
+SELECT group_id FROM found;

@@ -192,3 +192,22 @@ SELECT p.name, p.queue, p.priority, p.max_attempts, p.max_crashes,
        ) AS waiting
  GROUP BY p.name
  ORDER BY p.name;
+
+-- name: unknown_pipelines
+-- The same for pipelines that runs wait for and no daemon has told of. Those runs are in lane 1, of which only the head is read.
+SELECT r.pipeline AS name,
+       (count(*) FILTER (WHERE asked.is_pending))::int AS pending,
+       (count(*) FILTER (WHERE NOT asked.is_pending))::int AS scheduled
+  FROM (
+       (SELECT l.run_id, true AS is_pending FROM orbit.live l WHERE l.lane = 1 ORDER BY l.lane, l.seq LIMIT %(most)s::int)
+        UNION ALL
+       (SELECT d.run_id, false FROM orbit.delayed d WHERE d.lane = 1 LIMIT %(most)s::int)
+       ) AS asked
+  JOIN orbit.runs r ON r.id = asked.run_id
+ WHERE NOT EXISTS (SELECT FROM orbit.pipelines p WHERE p.name = r.pipeline)
+ GROUP BY r.pipeline
+ ORDER BY r.pipeline;
+
+-- name: pipeline_names
+-- A person named a pipeline that there is not.
+SELECT name FROM orbit.pipelines ORDER BY name;

@@ -35,7 +35,8 @@ SELECT id FROM orbit.runs WHERE id = %(number)s::bigint;
 -- name: run_detail
 -- Everything about one run: the run.
 SELECT v.id, v.pipeline, v.queue, v.state, v.tenant, v.attempt, v.created_at, v.started_at, v.finished_at, v.host, v.slot, v.error,
-       v.priority, v.key, v.due_at, v.cause, f.group_id AS "group", r.created_by, r.args::text AS args
+       v.priority, v.key, v.due_at, v.cause, f.group_id AS "group", r.created_by, r.args::text AS args,
+       EXISTS (SELECT FROM orbit.pipelines p WHERE p.name = v.pipeline) AS pipeline_known
   FROM orbit.runs_view v
   JOIN orbit.runs r ON r.id = v.id
   LEFT JOIN orbit.failed f ON f.run_id = v.id
@@ -64,8 +65,8 @@ SELECT fraction, note, at FROM orbit.run_progress WHERE run_id = %(run)s::bigint
 SELECT by, reason, at FROM orbit.cancel_requests WHERE run_id = %(run)s::bigint;
 
 -- name: read_logs
--- A person reads a run's log, from where they left off.
-SELECT line, at, attempt, level, message
+-- A person reads a run's log, from where they left off; attempt 0: before the first.
+SELECT line, at AS ts, attempt, level, message
   FROM orbit.run_logs
  WHERE run_id = %(run)s::bigint AND line > %(after)s::int
  ORDER BY line

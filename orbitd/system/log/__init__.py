@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from orbitd.system.log.entry import FIRST_FIELDS, Entry, told
 from orbitd.system.log.file import File
 from orbitd.system.log.journal import Journal, is_journal
 from orbitd.system.log.sink import Sink
+from orbitd.units import rfc3339
 
 _NUMBERS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50, "fatal": 50}
 _WORDS = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
@@ -91,6 +91,12 @@ class _Ear(logging.Handler):
     def createLock(self) -> None:  # noqa: N802 - the base class calls it so
         self.lock = None
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        is_let_through = bool(self.filter(record))
+        if is_let_through:
+            self.emit(record)
+        return is_let_through
+
     def emit(self, record: logging.LogRecord) -> None:
         if not self.claim(record):
             hear(record)
@@ -118,9 +124,9 @@ class _Log:
             self.in_force = number
         return number
 
-    def write(self, entry: Entry, level: int) -> None:
+    def write(self, entry: Entry, level: int, threshold: int) -> None:
         for place in self.places:
-            if level >= place.least:
+            if level >= max(threshold, place.least):
                 place.sink.take(entry)
         for sink in self.listeners:
             sink.take(entry)
@@ -152,7 +158,7 @@ def follow(header: Header) -> None:
 
 
 def tell_also(sink: Sink) -> None:
-    """Give every later event of this process to this place as well, whatever the options are."""
+    """Give every later event of this process to this place as well, whatever the options and the level are."""
     _log.listeners.append(sink)
 
 
@@ -187,8 +193,9 @@ def always(**fields: object) -> None:
 
 def event(name: str, level: int = logging.INFO, **fields: object) -> None:
     """Log that something happened. Fields that are None are left out. Raises nothing."""
-    if level >= _log.threshold():
-        _log.write(_entry(name, level, fields), level)
+    threshold = _log.threshold()
+    if level >= threshold or _log.listeners:
+        _log.write(_entry(name, level, fields), level, threshold)
 
 
 def warn(name: str, **fields: object) -> None:
@@ -239,7 +246,7 @@ def _entry(name: str, level: int, fields: dict[str, object]) -> Entry:
 
 
 def _timestamp() -> str:
-    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(datetime.now(UTC))
 
 
 def _word(level: int) -> str:

@@ -54,7 +54,7 @@ def cut(text: str, longest: int) -> str:
 def fitted(entry: Entry, render: Callable[[Entry], str], longest_bytes: int) -> bytes:
     """The rendered line, newline included, in at most `longest_bytes`: values are cut, and fields left out in the last resort."""
     for share in (1, 4 / 3, 4, 16, 64):
-        line = _encoded(render(entry if share == 1 else _cut_values(entry, int(longest_bytes / share))))
+        line = _encoded(render(entry if share == 1 else shortened(entry, int(longest_bytes / share))))
         if len(line) <= longest_bytes:
             return line
     return _encoded(render({name: entry[name] for name in ("ts", "level", "event")}))
@@ -64,7 +64,8 @@ def _encoded(line: str) -> bytes:
     return line.encode(errors="backslashreplace") + b"\n"
 
 
-def _cut_values(entry: Entry, longest: int) -> Entry:
+def shortened(entry: Entry, longest: int) -> Entry:
+    """The entry with no value of more than so many characters: a list or mapping that has more becomes text."""
     return {name: _cut_value(value, longest) for name, value in entry.items()}
 
 

@@ -10,8 +10,11 @@ MASK = "********"
 
 # user:password@ of a URL, up to the last @ of the word: a password may hold one itself. Bounded, for the text may be anybody's.
 _IN_URL = re.compile(r"(://[^\s:@/]{0,128}:)\S{0,512}@")
-# password=… of a connection string, of a URL's parameters, of an environment; "password": … of a mapping that was printed
-_IN_PAIR = re.compile(r"""(password\w*(?:\s*=\s*|["']\s*[:,]\s*))('(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?|[^\s&,;)}\]'"]+)""", re.IGNORECASE)
+# password=… of a connection string, of a URL's parameters, of an environment; "password": … of a mapping that was printed.
+# Its name is bounded too: a word of many passwords would be read to its end from each of them.
+_IN_PAIR = re.compile(
+    r"""(password\w{0,32}(?:\s*=\s*|["']\s*[:,]\s*))('(?:[^'\\]|\\.)*'?|"(?:[^"\\]|\\.)*"?|[^\s&,;)}\]'"]+)""", re.IGNORECASE
+)
 
 _secret_name: re.Pattern[str] | None = None
 

@@ -28,8 +28,13 @@ def text_of(entry: Mapping[str, Any], *, colour: bool = False, dated: bool = Fal
     """The whole line."""
     at = printable(str(entry["ts"])).replace("T", " ")
     level = printable(str(entry["level"]))
-    paint, plain = (_COLOURS.get(level, ""), _PLAIN) if colour and level in _COLOURS else ("", "")
-    return f"{at if dated else at[11:]} {paint}{level:<7}{plain} {_who(entry):<8} {_event(entry):<17} {_pairs(entry)}".rstrip()
+    shown = painted(f"{level:<7}", level) if colour else f"{level:<7}"
+    return f"{at if dated else at[11:]} {shown} {_who(entry):<8} {_event(entry):<17} {_pairs(entry)}".rstrip()
+
+
+def painted(text: str, level: str) -> str:
+    """The text in the colour of that level, if it has one."""
+    return f"{_COLOURS[level]}{text}{_PLAIN}" if level in _COLOURS else text
 
 
 def message_of(entry: Mapping[str, Any]) -> str:

@@ -65,7 +65,7 @@ class TestChoice:
 
     def test_names_a_run_once_however_often_it_is_named(self, orbitctl: Orbitctl, enqueued: Enqueued) -> None:
         run = enqueued()
-        assert orbitctl("cancel", run, short(run), run).out == f"run {run} is cancelled\n"
+        assert orbitctl("cancel", run, short(run), run).out == f"run {short(run)} is cancelled\n"
 
 
 class TestCancel:
@@ -78,7 +78,7 @@ class TestCancel:
         pending = enqueued()
         called = orbitctl("cancel", running, short(pending), "--yes", "--reason", "wrong month")
         assert called.code == 0
-        assert called.out == f"run {running} is being cancelled\nrun {pending} is cancelled\n"
+        assert called.out == f"run {short(running)} is being cancelled\nrun {short(pending)} is cancelled\n"
         assert conn.execute("SELECT by, reason FROM orbit.cancel_requests").fetchall() == [("anna", "wrong month")]
 
     def test_asked_twice_is_fine(self, orbitctl: Orbitctl, enqueued: Enqueued) -> None:
@@ -86,19 +86,19 @@ class TestCancel:
         document = orbitctl("cancel", run, "--json").document
         assert (document["act"], document["changed"], document["items"][0]["state"]) == ("cancel", 1, "cancelled")
         called = orbitctl("cancel", run)
-        assert (called.code, called.out) == (0, f"run {run} was cancelled already\n")
+        assert (called.code, called.out) == (0, f"run {short(run)} was cancelled already\n")
         document = orbitctl("cancel", run, "--json").document
         assert (document["changed"], document["items"][0]["changed"], document["items"][0]["outcome"]) == (0, False, "cancelled")
 
     def test_of_a_run_that_has_ended_says_how(self, orbitctl: Orbitctl, failed_run: str) -> None:
         called = orbitctl("cancel", failed_run)
-        assert (called.code, called.out) == (0, f"run {failed_run} had failed already\n")
+        assert (called.code, called.out) == (0, f"run {short(failed_run)} had failed already\n")
 
     def test_of_some_that_are_not_there_ends_with_1_and_tells_them(self, orbitctl: Orbitctl, enqueued: Enqueued) -> None:
         run = enqueued()
         called = orbitctl("cancel", "12345", run, "x\x1b")
         assert called.code == 1
-        assert called.out == f"run {run} is cancelled\n"
+        assert called.out == f"run {short(run)} is cancelled\n"
         assert 'orbitctl: no run "12345"\nhint: see `orbitctl runs`\n' in called.err
         assert 'no run "x\\x1b"' in called.err
         document = orbitctl("cancel", "12345", run, "--json").document
@@ -126,24 +126,30 @@ class TestCancel:
         working.start()
         called = orbitctl("cancel", run, "--wait")
         working.join()
-        assert (called.code, called.out, called.err) == (0, f"run {run} is being cancelled\n", f"run {run} cancelled\n")
+        assert (called.code, called.out, called.err) == (0, f"run {short(run)} is being cancelled\n", f"run {short(run)} cancelled\n")
 
     def test_waits_no_longer_than_told(self, orbitctl: Orbitctl, worker: Worker, enqueued: Enqueued) -> None:
         run = enqueued()
         worker.claim()
         called = orbitctl("cancel", run, "--wait", "--timeout", "50ms")
         assert called.code == 124
-        assert f"run {run} is still running after 50ms; it goes on\nhint: see `orbitctl describe {run}`" in called.err
+        assert f"run {short(run)} is still running after 50ms; it goes on\nhint: see `orbitctl describe {short(run)}`" in called.err
         called = orbitctl("cancel", run, "--wait", "--timeout", "50ms", "--json")
         assert called.document["items"][0]["outcome"] == "cancelling"
         assert called.error["code"] == "wait_timeout"
 
 
+def test_a_filter_among_ids_is_told_where_it_belongs(orbitctl: Orbitctl) -> None:
+    called = orbitctl("cancel", "pipeline:basics.*")
+    assert called.code == 4
+    assert called.err == "orbitctl: no run \"pipeline:basics.*\"\nhint: a filter is given as --where 'pipeline:basics.*'\n"
+
+
 class TestRetryRerunResume:
     def test_retry_puts_a_failed_run_back(self, orbitctl: Orbitctl, failed_run: str) -> None:
         called = orbitctl("retry", short(failed_run), "--reason", "the bank is back")
-        assert (called.code, called.out) == (0, f"run {failed_run} is pending again\n")
-        assert orbitctl("retry", failed_run).out == f"run {failed_run} is pending already\n"
+        assert (called.code, called.out) == (0, f"run {short(failed_run)} is pending again\n")
+        assert orbitctl("retry", failed_run).out == f"run {short(failed_run)} is pending already\n"
         assert "the bank is back" in orbitctl("logs", failed_run).out
 
     def test_retry_of_a_run_that_succeeded_is_a_conflict_that_names_the_way(
@@ -153,7 +159,7 @@ class TestRetryRerunResume:
         worker.succeed()
         called = orbitctl("retry", run)
         assert (called.code, called.out) == (6, "")
-        assert f"orbitctl rerun {run}" in called.err
+        assert f"orbitctl rerun {short(run)}`" in called.err
         assert orbitctl("retry", run, "--json").error["code"] == "conflict"
 
     def test_rerun_makes_a_new_run(self, orbitctl: Orbitctl, failed_run: str) -> None:
@@ -171,8 +177,14 @@ class TestRetryRerunResume:
         worker.claim()
         worker.die()
         assert state_of(orbitctl, run) == "interrupted"
-        assert orbitctl("resume", run).out == f"run {run} is pending again\n"
-        assert orbitctl("resume", run).out == f"run {run} is pending already\n"
+        assert orbitctl("resume", run).out == f"run {short(run)} is pending again\n"
+        assert orbitctl("resume", run).out == f"run {short(run)} is pending already\n"
+
+    def test_resume_of_a_run_in_good_hands_does_nothing(self, orbitctl: Orbitctl, worker: Worker, enqueued: Enqueued) -> None:
+        run = enqueued()
+        worker.claim()
+        called = orbitctl("resume", run)
+        assert (called.code, called.out) == (0, f"run {short(run)} is running already\n")
 
     @pytest.mark.parametrize("act", ["retry", "rerun"])
     @pytest.mark.parametrize(("verb", "code"), [("succeed", 0), ("fail", 20)])
@@ -257,8 +269,8 @@ class TestMany:
             arrived = enqueued()
             screen.type("y\n")
             assert screen.end() == 1
-        assert f"run {staying} is cancelled" in screen.shown
-        assert f"run {changing} has changed: from pending, attempt 0, to running, attempt 1" in " ".join(screen.shown.split())
+        assert f"run {short(staying)} is cancelled" in screen.shown
+        assert f"run {short(changing)} has changed: from pending, attempt 0, to running, attempt 1" in " ".join(screen.shown.split())
         states = [state_of(orbitctl, run) for run in (changing, staying, arrived)]
         assert states == ["running", "cancelled", "pending"]
         assert orbitctl("describe", changing, "--json").document["cancel_asked"] is None
@@ -293,7 +305,7 @@ class TestMany:
         monkeypatch.setattr(store, "cancel", cancelling)
         called = orbitctl("cancel", *runs, "--yes")
         assert called.code == 130
-        assert called.out == f"run {runs[0]} is cancelled\n"
+        assert called.out == f"run {short(runs[0])} is cancelled\n"
         assert "stopped: 1 of 3 runs done" in called.err
         assert [state_of(orbitctl, run) for run in runs] == ["cancelled", "pending", "pending"]
 
@@ -308,4 +320,4 @@ def test_a_person_hears_that_no_daemon_is_there_to_try_it_again(on_terminal: OnT
     with on_terminal("retry", failed_run) as screen:
         assert screen.end() == 0
     assert "orbitd is not running: " in screen.shown
-    assert "it waits until one runs, here or elsewhere" in screen.shown
+    assert "its runs wait for a daemon, here or elsewhere" in screen.shown

@@ -46,7 +46,7 @@ class TestLook:
         assert [item["id"] for item in orbitctl("dlq", "list", f"group:{group}", "--json").document["items"]] == letters[1::-1]
         first = orbitctl("dlq", "list", "--limit", "2", "--json").document
         assert [item["id"] for item in orbitctl("dlq", "list", "--before", first["next"], "--json").document["items"]] == letters[:1]
-        assert f"→ orbitctl dlq list --limit 2 --before {first['next']}" in orbitctl("dlq", "list", "--limit", "2").out
+        assert f"→ orbitctl dlq list --limit 2 --before {short(first['next'])}" in orbitctl("dlq", "list", "--limit", "2").out
         assert orbitctl("dlq", "list", "--limit", "1001").code == 2
 
     def test_show_tells_the_error_first_and_what_to_type_last(self, orbitctl: Orbitctl, failed_run: str) -> None:
@@ -61,7 +61,7 @@ class TestLook:
         run = enqueued()
         called = orbitctl("dlq", "show", run)
         assert called.code == 6
-        assert f"run {run} is no dead letter: it is in the state pending\nhint: see `orbitctl dlq list`" in called.err
+        assert f"run {short(run)} is no dead letter: it is in the state pending\nhint: see `orbitctl dlq list`" in called.err
         assert orbitctl("dlq", "show", "77").code == 4
 
 
@@ -69,15 +69,31 @@ class TestAct:
     def test_retry_of_a_group(self, orbitctl: Orbitctl, letters: list[str]) -> None:
         group = group_of(orbitctl, letters[0])
         called = orbitctl("dlq", "retry", "--group", group, "--yes")
-        assert called.out == "".join(f"run {run} is pending again\n" for run in letters[1::-1])
-        assert orbitctl("dlq", "retry", "--group", group, "--yes").out == "no such dead letters\n"
-        assert orbitctl("dlq", "retry", "--group", 'x" state:failed').code == 2
+        assert called.out == "".join(f"run {short(run)} is pending again\n" for run in letters[1::-1])
+        assert orbitctl("dlq", "retry", "--group", group, "--yes").code == 4
+
+    def test_a_group_is_known_by_how_it_begins(self, orbitctl: Orbitctl, letters: list[str], conn: Connection) -> None:
+        conn.execute("UPDATE orbit.failed SET group_id = 'g5d7aaaaa' WHERE run_id = %s", [letters[0]])
+        conn.execute("UPDATE orbit.failed SET group_id = 'g5d71bbbb' WHERE run_id = %s", [letters[1]])
+        assert orbitctl("dlq", "resolve", "--group", "g5d7a").out == f"run {short(letters[0])} is resolved\n"
+        called = orbitctl("dlq", "retry", "--group", "g5d7", "--yes")
+        assert (called.code, called.out) == (4, "")
+        assert called.err == 'orbitctl: more than one group begins with "g5d7"\nhint: there are g5d71bbbb, g5d7aaaaa\n'
+
+    @pytest.mark.usefixtures("letters")
+    @pytest.mark.parametrize("group", ["nope", "", "g0%", 'x" state:failed', "g\x1b"])
+    def test_a_group_that_there_is_not_is_named(self, orbitctl: Orbitctl, group: str) -> None:
+        for verb in ("retry", "resolve", "delete"):
+            called = orbitctl("dlq", verb, "--group", group, "--yes")
+            assert (called.code, called.out) == (4, "")
+            assert "no group of dead letters" in called.err
+            assert "\x1b" not in called.err
 
     def test_resolve_keeps_them_with_a_note(self, orbitctl: Orbitctl, letters: list[str]) -> None:
         run = letters[0]
         called = orbitctl("dlq", "resolve", run, "--by", "anna\x1b", "--notes", "address\nwas wrong")
-        assert (called.code, called.out) == (0, f"run {run} is resolved\n")
-        assert orbitctl("dlq", "resolve", run).out == f"run {run} was resolved already\n"
+        assert (called.code, called.out) == (0, f"run {short(run)} is resolved\n")
+        assert orbitctl("dlq", "resolve", run).out == f"run {short(run)} was resolved already\n"
         assert [item["id"] for item in orbitctl("dlq", "list", "--json").document["items"]] == letters[:0:-1]
         out = orbitctl("dlq", "list", "--resolved").out
         assert out.splitlines()[3].split()[0] == short(run)
@@ -92,7 +108,7 @@ class TestAct:
             screen.expect("delete 1 dead letter; this cannot be undone? [y/N] ")
             screen.type("y\n")
             assert screen.end() == 0
-        assert f"run {letters[0]} is deleted" in screen.shown
+        assert f"run {short(letters[0])} is deleted" in screen.shown
         assert orbitctl("describe", letters[0]).code == 4
         assert orbitctl("dlq", "delete", letters[0], "--yes").code == 4
 

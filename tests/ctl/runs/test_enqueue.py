@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import threading
 from collections.abc import Callable
@@ -15,15 +16,16 @@ from orbitd.store.connection import Connection, connect
 from orbitd.store.steps import record_progress, record_step
 from orbitd.units import format_duration
 from tests.ctl.conftest import Orbitctl
-from tests.ctl.runs.conftest import OnTerminal, Worker
+from tests.ctl.runs.conftest import OnTerminal, Worker, short
 from tests.support.daemon import eventually
 
 Ending = Callable[[Fence], Report]
 
 
 class TestEnqueue:
+    @pytest.mark.usefixtures("worker")
     def test_prints_the_id_alone(self, orbitctl: Orbitctl) -> None:
-        called = orbitctl("enqueue", "a.b")
+        called = orbitctl("enqueue", "invoice.sync")
         assert (called.code, called.err) == (0, "")
         assert called.out == f"{int(called.out)}\n"
 
@@ -111,11 +113,12 @@ class TestEnqueue:
         run_id = orbitctl("enqueue", "typed", "name=007", "count=7").out.strip()
         assert orbitctl("describe", run_id, "--json").document["args"] == {"name": "007", "count": 7}
 
+    @pytest.mark.usefixtures("worker")
     def test_with_a_key_makes_one_run(self, orbitctl: Orbitctl) -> None:
-        first, second = (orbitctl("enqueue", "a.b", "--key", "k") for _ in range(2))
+        first, second = (orbitctl("enqueue", "invoice.sync", "--key", "k") for _ in range(2))
         assert first.out == second.out
         assert second.err == 'the key "k" belongs to this run already, which is pending\n'
-        assert orbitctl("enqueue", "a.b", "--key", "k", "--json").document["created"] is False
+        assert orbitctl("enqueue", "invoice.sync", "--key", "k", "--json").document["created"] is False
 
     def test_starts_at_a_time(self, orbitctl: Orbitctl) -> None:
         for at in ("2037-01-31T08:00:00Z", "2037-01-31T10:00:00+02:00"):
@@ -175,12 +178,12 @@ class TestEnqueue:
             if flags:
                 assert called.document["state"] == said.partition(":")[0]
             else:
-                assert called.err == f"run {called.out.strip()} {said}\n"
+                assert called.err == f"run {short(called.out)} {said}\n"
 
     def test_is_waited_for_no_longer_than_told(self, orbitctl: Orbitctl) -> None:
         called = orbitctl("enqueue", "a.b", "--wait", "--timeout", "60ms")
         assert called.code == 124
-        assert f"run {called.out.strip()} is still pending after 60ms; it goes on" in called.err
+        assert f"run {short(called.out)} is still pending after 60ms; it goes on" in called.err
 
 
 class TestFollow:
@@ -201,7 +204,7 @@ class TestFollow:
         assert called.out == f"{int(run)}\n"
         assert re.sub(r"[0-9:.]{12}Z", "TIME", called.err) == (
             "TIME info    first\n             second\nTIME error   \\x1b[2Jbad \\u202e\n"
-            f"step fetch done, 1.5s\nprogress 50% half\nrun {run} failed: ValueError: no\n"
+            f"step fetch done, 1.5s\nprogress 50% half\nrun {short(run)} failed: ValueError: no\n"
         ).replace("             second", " " * len("12:00:00.123Z info    ") + "second").replace("1.5s", format_duration(1.5))
 
     def test_a_program_gets_one_document_and_no_stream(self, orbitctl: Orbitctl, worker: Worker) -> None:
@@ -212,13 +215,28 @@ class TestFollow:
         assert (called.code, called.err, called.document["state"]) == (0, "", "succeeded")
 
 
+class TestUnknownPipeline:
+    @pytest.mark.usefixtures("worker")
+    def test_is_told_in_any_case_with_a_suggestion_and_the_id_stays_alone(self, orbitctl: Orbitctl) -> None:
+        called = orbitctl("enqueue", "invoice.snyc")
+        assert called.code == 0
+        assert called.out.strip().isdecimal()
+        assert called.err == 'no daemon has told of a pipeline "invoice.snyc": its runs wait until one does; did you mean invoice.sync?\n'
+        called = orbitctl("enqueue", "zzz", "--count", "2", "--json")
+        assert json.loads(called.err) == {"note": 'no daemon has told of a pipeline "zzz": its runs wait until one does'}
+
+    @pytest.mark.usefixtures("worker")
+    def test_of_a_known_one_nothing_is_said(self, orbitctl: Orbitctl) -> None:
+        assert orbitctl("enqueue", "invoice.sync").err == ""
+
+
 class TestOnTerminal:
     def test_says_that_no_daemon_will_take_it_yet(self, on_terminal: OnTerminal) -> None:
         with on_terminal("enqueue", "a.b") as screen:
             assert screen.end() == 0
-        assert 'no daemon has told of a pipeline "a.b": the run waits until one does' in screen.shown
+        assert 'no daemon has told of a pipeline "a.b": its runs wait until one does' in screen.shown
         assert "orbitd is not running: " in screen.shown
-        assert "the run waits until one runs, here or elsewhere" in screen.shown
+        assert "its runs wait for a daemon, here or elsewhere" in screen.shown
 
     def test_ctrl_c_stops_the_waiting_only(self, on_terminal: OnTerminal, orbitctl: Orbitctl) -> None:
         with on_terminal("enqueue", "a.b", "--wait") as screen:
@@ -226,7 +244,8 @@ class TestOnTerminal:
             screen.type("\x03")
             assert screen.end() == 130
         [run] = [item["id"] for item in orbitctl("runs", "--json").document["items"]]
-        assert f"stopped waiting; run {run} goes on" in screen.shown
+        assert "^C\n" in screen.shown
+        assert f"stopped waiting; run {short(run)} goes on" in screen.shown
         assert orbitctl("describe", run, "--json").document["state"] == "pending"
 
     def test_ctrl_c_amid_many_tells_how_many_were_made(self, on_terminal: OnTerminal, conn: Connection, dsn: str) -> None:

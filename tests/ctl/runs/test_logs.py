@@ -63,9 +63,9 @@ class TestOfARun:
     def test_of_a_silent_run_is_told(self, orbitctl: Orbitctl, worker: Worker, enqueued: Enqueued) -> None:
         run = enqueued()
         called = orbitctl("logs", run)
-        assert (called.code, called.out, called.err) == (0, "", f"run {run} has said nothing\n")
+        assert (called.code, called.out, called.err) == (0, "", f"run {short(run)} has said nothing\n")
         worker.say(worker.claim(), ("info", "one"))
-        assert orbitctl("logs", run, "--errors").err == f"run {run} has no such lines\n"
+        assert orbitctl("logs", run, "--errors").err == f"run {short(run)} has no such lines\n"
 
     @pytest.mark.parametrize(
         ("words", "code", "message"),
@@ -93,7 +93,7 @@ class TestOfARun:
         working.start()
         called = orbitctl("logs", run, "-f")
         working.join()
-        assert (called.code, called.err) == (0, f"run {run} succeeded\n")
+        assert (called.code, called.err) == (0, f"run {short(run)} succeeded\n")
         assert [line.split()[-1] for line in called.out.splitlines()] == ["before", "meanwhile", "last"]
         assert [json.loads(line)["message"] for line in orbitctl("logs", run, "-f", "-o", "jsonl", "--errors").out.splitlines()] == ["last"]
 

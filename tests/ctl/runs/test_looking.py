@@ -13,7 +13,7 @@ from orbitd import store
 from orbitd.store import PipelineSpec
 from orbitd.store.connection import connect
 from tests.ctl.conftest import Orbitctl
-from tests.ctl.runs.conftest import ANYTHING, Worker, short
+from tests.ctl.runs.conftest import ANYTHING, OnTerminal, Worker, short
 
 
 class TestRuns:
@@ -71,7 +71,7 @@ class TestRuns:
             second = orbitctl("runs", "--limit", "3", "--before", before, "--json").document
             assert [item["id"] for item in first["items"] + second["items"]] == ids[::-1]
             assert second["next"] is None
-        told = f"older ones            → orbitctl runs pipeline:a.b --limit 3 --before {first['next']}\n"
+        told = f"older ones            → orbitctl runs pipeline:a.b --limit 3 --before {short(first['next'])}\n"
         assert told in orbitctl("runs", "pipeline:a.b", "--limit", "3").out
 
     def test_a_page_of_lines_of_json_tells_beside_it_where_the_next_begins(self, orbitctl: Orbitctl) -> None:
@@ -179,6 +179,24 @@ class TestPipelines:
         assert lines[-1] == "its dead letters  → orbitctl dlq list pipeline:invoice.sync"
         assert [item["name"] for item in orbitctl("pipelines", "--json").document["items"]] == ["invoice.send", "invoice.sync"]
 
+    def test_a_name_that_runs_wait_for_and_no_daemon_has_told_of_stands_first(self, orbitctl: Orbitctl, failed_run: str) -> None:
+        waiting = orbitctl("enqueue", "invoice.snyc").out.strip()
+        later = orbitctl("enqueue", "invoice.snyc", "--in", "1h").out.strip()
+        lines = orbitctl("pipelines").out.splitlines()
+        assert lines[1].split() == ["invoice.snyc", "1", "1", "unknown", "to", "all", "..."]
+        assert lines[-2:] == [
+            "who waits for it  → orbitctl runs pipeline:invoice.snyc",
+            "its dead letters  → orbitctl dlq list pipeline:invoice.sync",
+        ]
+        item = orbitctl("pipelines", "--json").document["items"][-1]
+        assert (item["name"], item["pending"], item["scheduled"], item["hosts"]) == ("invoice.snyc", 1, 1, [])
+        assert (item["queue"], item["registered_at"]) == (None, None)
+        assert orbitctl("describe", "invoice.snyc").out.startswith("no daemon has told of this pipeline: its runs wait until one does\n")
+        for run in (waiting, later):
+            assert "why         no daemon has told of this pipeline\n" in orbitctl("describe", run).out
+            assert orbitctl("describe", run, "--json").document["pipeline_known"] is False
+        assert "no daemon has told" not in orbitctl("describe", failed_run).out
+
     def test_a_hostile_name_can_be_pasted_into_a_shell(self, orbitctl: Orbitctl, worker: Worker) -> None:
         name = "a b;'\"$(reboot)\x1b[2J"
         store.register_pipelines(worker.conn, worker.host_id, [PipelineSpec(name, "q", 0, ANYTHING, 3, 3)])
@@ -255,3 +273,26 @@ class TestWithoutDatabase:
 def as_user(dsn: str, user: str) -> str:
     """The address with another user in it."""
     return make_conninfo(dsn, user=user)
+
+
+class TestWithoutDaemon:
+    """The verbs about runs work all the same, and say so to whoever looks on."""
+
+    @pytest.mark.parametrize("words", [["runs"], ["pipelines"], ["recover"], ["dlq", "list"], ["runs", "-o", "csv"]])
+    def test_whoever_looks_on_is_told(self, on_terminal: OnTerminal, words: list[str]) -> None:
+        with on_terminal(*words) as screen:
+            assert screen.end() == 0
+        assert screen.shown.count("orbitd is not running: nobody listens on ") == 1
+        assert "the database answers, and its runs wait for a daemon" in screen.shown
+
+    def test_a_program_is_not(self, orbitctl: Orbitctl, on_terminal: OnTerminal) -> None:
+        assert orbitctl("runs").err == ""
+        with on_terminal("runs", "--json") as screen:
+            assert screen.end() == 0
+        assert "orbitd is not running" not in screen.shown
+
+    @pytest.mark.usefixtures("daemon")
+    def test_nor_is_anybody_when_it_answers(self, on_terminal: OnTerminal) -> None:
+        with on_terminal("runs") as screen:
+            assert screen.end() == 0
+        assert screen.shown == "no such runs\n"

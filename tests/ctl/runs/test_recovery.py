@@ -49,6 +49,17 @@ class TestCheckInterrupted:
         assert lines[-1] == "all  → orbitctl recover --auto-resume"
         assert lines[-2].startswith("one  → orbitctl resume ")
 
+    def test_of_a_run_that_nobody_has_taken_back_only_recover_is_told(self, orbitctl: Orbitctl, lost: str) -> None:
+        *_, last = lines = orbitctl("check-interrupted").out.splitlines()
+        assert last == "all  → orbitctl recover --auto-resume"
+        assert not any("orbitctl resume" in line for line in lines)
+        called = orbitctl("resume", lost)
+        assert (called.code, called.out) == (6, "")
+        assert called.err == (
+            f"orbitctl: run {short(lost)} still counts as running, but its child or its host is gone\n"
+            "hint: take it back: orbitctl recover --auto-resume\n"
+        )
+
     def test_tells_of_runs_in_nobodys_hands(self, orbitctl: Orbitctl, lost: str) -> None:
         [item] = orbitctl("check-interrupted", "--json").document["items"]
         assert (item["id"], item["state"], item["cause"]) == (lost, "running", "host_lost")

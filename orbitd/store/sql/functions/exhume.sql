@@ -23,8 +23,11 @@ BEGIN
             SELECT k.run_id INTO v_owner FROM orbit.keys k WHERE k.pipeline = v_asked.pipeline AND k.key = v_asked.key;
             IF FOUND THEN  -- else that run ended between the two statements: the key is free again
                 PERFORM orbit.refuse_act(
-                    format('run %s cannot be queued again: its key "%s" belongs to run %s now, which has not ended', p_run, v_asked.key, v_owner),
-                    format('cancel run %s first, or leave this one as it is', v_owner)
+                    format(
+                        'run %s cannot be queued again: its key "%s" belongs to run %s now, which has not ended',
+                        orbit.short_id(p_run), v_asked.key, orbit.short_id(v_owner)
+                    ),
+                    format('cancel run %s first, or leave this one as it is', orbit.short_id(v_owner))
                 );
             END IF;
         END LOOP;

@@ -15,7 +15,7 @@ BEGIN
             RETURN NULL;
         ELSIF v_place.state <> 'failed' THEN
             PERFORM orbit.refuse_act(
-                format('run %s is no dead letter: it %s', p_run, orbit.in_words(v_place.state)), 'see `orbitctl dlq list`'
+                format('run %s is no dead letter: it %s', orbit.short_id(p_run), orbit.in_words(v_place.state)), 'see `orbitctl dlq list`'
             );
         END IF;
         SELECT f.* INTO v_failed FROM orbit.failed f WHERE f.run_id = p_run AND f.attempt = v_place.attempt FOR UPDATE;

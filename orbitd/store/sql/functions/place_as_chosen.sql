@@ -11,8 +11,8 @@ BEGIN
         RETURN;
     ELSIF state <> p_state OR attempt <> p_attempt THEN
         PERFORM orbit.refuse_act(
-            format('run %s has changed: from %s, attempt %s, to %s, attempt %s', p_run, p_state, p_attempt, state, attempt),
-            format('see `orbitctl describe %s`', p_run)
+            format('run %s has changed: from %s, attempt %s, to %s, attempt %s', orbit.short_id(p_run), p_state, p_attempt, state, attempt),
+            format('see `orbitctl describe %s`', orbit.short_id(p_run))
         );
     END IF;
     RETURN NEXT;

@@ -20,7 +20,8 @@ BEGIN
         RETURN NULL;
     ELSIF v_place.state NOT IN ('succeeded', 'failed', 'cancelled') THEN
         PERFORM orbit.refuse_act(
-            format('run %s has not ended: it %s', run, orbit.in_words(v_place.state)), format('wait for its end, or `orbitctl cancel %s`', run)
+            format('run %s has not ended: it %s', orbit.short_id(run), orbit.in_words(v_place.state)),
+            format('wait for its end, or `orbitctl cancel %s`', orbit.short_id(run))
         );
     END IF;
     SELECT r.* INTO v_asked FROM orbit.runs r WHERE r.id = run;
@@ -30,7 +31,7 @@ BEGIN
     v_new := orbit.enqueue(
         v_asked.pipeline, v_asked.args, tenant => v_asked.tenant, priority => v_asked.priority, queue => v_asked.queue
     );
-    PERFORM orbit.log_act(v_new, 0::smallint, format('asked for, as run %s again,', run), by_whom, reason);
+    PERFORM orbit.log_act(v_new, 0::smallint, format('asked for, as run %s again,', orbit.short_id(run)), by_whom, reason);
     RETURN v_new;
 END
 $$;

@@ -21,10 +21,11 @@ BEGIN
             RETURN v_place.state;
         ELSIF v_place.state IN ('succeeded', 'cancelled') THEN
             PERFORM orbit.refuse_act(
-                format('run %s %s', run, orbit.in_words(v_place.state)), format('`orbitctl rerun %s` makes a new run of it', run)
+                format('run %s %s', orbit.short_id(run), orbit.in_words(v_place.state)),
+                format('`orbitctl rerun %s` makes a new run of it', orbit.short_id(run))
             );
         ELSIF v_place.state = 'scheduled' AND v_place.attempt = 0 THEN
-            PERFORM orbit.refuse_act(format('run %s is scheduled and was never tried', run), 'it begins when it is due');
+            PERFORM orbit.refuse_act(format('run %s is scheduled and was never tried', orbit.short_id(run)), 'it begins when it is due');
         ELSIF orbit.to_pending(run, v_place.state, v_place.attempt) THEN
             PERFORM orbit.log_act(run, v_place.attempt, 'retried', by_whom, reason);
             RETURN 'pending';

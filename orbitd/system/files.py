@@ -6,6 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from orbitd.errors import why
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -31,7 +33,7 @@ def read_text_file(path: Path, largest_bytes: int) -> str:
                 raise ValueError(f"{path} is {_KINDS.get(kind, 'something')}, not a file")
             content = file.read(largest_bytes + 1)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = why(error)
         raise ValueError(f"{path} cannot be read: {reason}") from error
     if len(content) > largest_bytes:
         raise ValueError(f"{path} has more than {largest_bytes} bytes")

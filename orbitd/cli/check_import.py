@@ -1,4 +1,4 @@
-"""Importing the pipelines beforehand, in a process of its own (see `probe.py`), within the time that a daemon would give it."""
+"""Importing the pipelines beforehand, in a process of its own (see `import_probe.py`), within the time that a daemon would give it."""
 
 from __future__ import annotations
 
