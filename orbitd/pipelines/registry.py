@@ -53,7 +53,7 @@ def load(entries: Sequence[str], paths: Sequence[str], working_directory: str, f
     modules = tuple(dict.fromkeys(module for entry in entries for module in _import_entry(entry, base)))
     found = _collect(modules)
     if not found:
-        raise ConfigError(f"no pipeline in {_listed(entries) or 'app.pipelines, which is empty'}", _hint_of_nothing_found(modules))
+        raise ConfigError(f"no pipeline in {_listed(entries)}", _hint_of_nothing_found(modules))
     served = {name: pipeline for name, pipeline in found.items() if any(fnmatchcase(name, glob) for glob in filters)}
     if not served:
         raise ConfigError(f"app.filter {_listed(filters)} matches none of the pipelines {_listed(found)}", "change app.filter")
