@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from orbitd.store.connection import Connection, connect
 from orbitd.system.postgres import Cluster
 from tests.support.postgres import Databases, throwaway_cluster
+
+# Who starts the suite in the background (`make test &`) has the shell ignore Ctrl-C for it, and for all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
