@@ -1,4 +1,4 @@
-"""What may be written for an option, and what it comes to.
+"""What may be written for an option, and what it comes to: words, lists and paths; numbers are in `amounts`.
 
 A kind takes a value in three steps, each of which raises ValueError with words for the operator:
     from_text   the text of `--set` or of an environment variable → the value as TOML would give it
@@ -15,20 +15,15 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from orbitd.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NO_UTF8 = re.compile("[\ud800-\udfff]")
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_SHARE = re.compile(r"[0-9]*\.?[0-9]+")
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _LONGEST_PATH_BYTES = 4095
 _LONGEST_SOCKET_PATH_BYTES = 107
-_ZERO = {"const": 0}
 
 
 class WrongElsewhere(ValueError):
@@ -61,22 +56,22 @@ class Kind:
     def read(self, value: object) -> Any:
         """The checked value, in base units."""
         if not isinstance(value, str):
-            raise ValueError(f'is {naming(value)}: write a text in quotes, such as "name"')  # noqa: TRY004
+            raise ValueError(f'is {naming(value)}: write a text in quotes, such as "name"')
         if _NO_UTF8.search(value):
             raise ValueError("is not UTF-8 text")
         if _INVISIBLE.search(value):
             raise ValueError("holds a control character")
         return value
 
-    def resolve(self, value: Any, environ: Mapping[str, str]) -> Any:  # noqa: ARG002
+    def resolve(self, value: Any, environ: Mapping[str, str]) -> Any:
         """What the value stands for on this machine."""
         return value
 
-    def remarks(self, value: Any, environ: Mapping[str, str]) -> Iterator[str]:  # noqa: ARG002
+    def remarks(self, value: Any, environ: Mapping[str, str]) -> Iterator[str]:
         """What is no fault, but should be known."""
         yield from ()
 
-    def meaning(self, value: Any) -> str:  # noqa: ARG002
+    def meaning(self, value: Any) -> str:
         """What a resolved value came to, for people; "" when it is as it was written."""
         return ""
 
@@ -100,155 +95,8 @@ class Boolean(Kind):
     def read(self, value: object) -> bool:
         """Whether."""
         if not isinstance(value, bool):
-            raise ValueError(f"is {naming(value)}: write true or false")  # noqa: TRY004
+            raise ValueError(f"is {naming(value)}: write true or false")
         return value
-
-
-class Duration(Kind):
-    """A time such as "5s", as float seconds; `least` and `most` are written the same way."""
-
-    def __init__(self, least: str = "0", most: str = "52w", *, or_zero: bool = False) -> None:
-        self.least, self.most, self.or_zero = least, most, or_zero
-
-    @property
-    def words(self) -> str:
-        """What may be written."""
-        return f"duration, {self.least} to {self.most}{', or 0' if self.or_zero else ''}"
-
-    def schema(self) -> dict[str, Any]:
-        """What TOML may hold, as a JSON schema."""
-        return {"anyOf": [{"type": "string", "pattern": f"^(0|{DURATION_PATTERN})$"}, _ZERO]}
-
-    def read(self, value: object) -> Any:
-        """Seconds."""
-        text = _with_unit(value, 'duration in quotes, such as "500ms", "30s", "10m"')
-        seconds = parse_duration(text)
-        if not (self.or_zero and seconds == 0) and not parse_duration(self.least) <= seconds <= parse_duration(self.most):
-            raise ValueError(f'"{text}" is out of range: {self.words}')
-        return seconds
-
-
-class AutoDuration(Duration):
-    """A time, or "auto", which is None."""
-
-    @property
-    def words(self) -> str:
-        """What may be written."""
-        return f'"auto", or {super().words}'
-
-    def schema(self) -> dict[str, Any]:
-        """What TOML may hold, as a JSON schema."""
-        return _or_word("auto", super().schema())
-
-    def read(self, value: object) -> Any:
-        """Seconds, or None."""
-        return None if value == "auto" else super().read(value)
-
-
-class Size(Kind):
-    """An amount such as "500MiB", as int bytes."""
-
-    def __init__(self, least: str = "0", most: str = "1024GiB", *, or_zero: bool = False) -> None:
-        self.least, self.most, self.or_zero = least, most, or_zero
-
-    @property
-    def words(self) -> str:
-        """What may be written."""
-        return f"size, {self.least} to {self.most}{', or 0' if self.or_zero else ''}"
-
-    def schema(self) -> dict[str, Any]:
-        """What TOML may hold, as a JSON schema."""
-        return {"anyOf": [{"type": "string", "pattern": f"^(0|{SIZE_PATTERN})$"}, _ZERO]}
-
-    def read(self, value: object) -> int:
-        """Bytes."""
-        text = _with_unit(value, 'size in quotes, such as "256KiB", "500MiB", "2GiB"')
-        size_bytes = parse_size(text)
-        if not (self.or_zero and size_bytes == 0) and not parse_size(self.least) <= size_bytes <= parse_size(self.most):
-            raise ValueError(f'"{text}" is out of range: {self.words}')
-        return size_bytes
-
-
-class Integer(Kind):
-    """A whole number in a range."""
-
-    def __init__(self, least: int, most: int) -> None:
-        self.least, self.most = least, most
-
-    @property
-    def words(self) -> str:
-        """What may be written."""
-        return f"a whole number, {self.least} to {self.most}"
-
-    def schema(self) -> dict[str, Any]:
-        """What TOML may hold, as a JSON schema."""
-        return {"type": "integer", "minimum": self.least, "maximum": self.most}
-
-    def from_text(self, text: str) -> object:
-        """The number, or the text as it stands when it is none."""
-        return int(text) if _INTEGER.fullmatch(text) else text
-
-    def read(self, value: object) -> Any:
-        """The number."""
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(f"is {naming(value)}: write {self.words}")  # noqa: TRY004
-        if not self.least <= value <= self.most:
-            raise ValueError(f"is out of range: {self.words}")
-        return value
-
-
-class ChildrenCount(Integer):
-    """A number of children, or "auto": one for each CPU that this process may use."""
-
-    @property
-    def words(self) -> str:
-        """What may be written."""
-        return f'"auto", or {super().words}'
-
-    def schema(self) -> dict[str, Any]:
-        """What TOML may hold, as a JSON schema."""
-        return _or_word("auto", super().schema())
-
-    def read(self, value: object) -> Any:
-        """The number, or "auto"."""
-        return value if value == "auto" else super().read(value)
-
-    def resolve(self, value: Any, environ: Mapping[str, str]) -> Any:  # noqa: ARG002
-        """The number; "auto" is no more than what may be written, however large the machine."""
-        if value != "auto":
-            return value
-        from orbitd.system.cpus import usable_cpus
-
-        return min(usable_cpus(), self.most)
-
-    def meaning(self, value: Any) -> str:
-        """The number."""
-        return str(value)
-
-
-class Share(Kind):
-    """A number from 0 to 1."""
-
-    @property
-    def words(self) -> str:
-        """What may be written."""
-        return "a number, 0 to 1"
-
-    def schema(self) -> dict[str, Any]:
-        """What TOML may hold, as a JSON schema."""
-        return {"type": "number", "minimum": 0, "maximum": 1}
-
-    def from_text(self, text: str) -> object:
-        """The number, or the text as it stands when it is none."""
-        return float(text) if _SHARE.fullmatch(text) else text
-
-    def read(self, value: object) -> float:
-        """The number."""
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValueError(f"is {naming(value)}: write {self.words}")  # noqa: TRY004
-        if not 0 <= value <= 1:
-            raise ValueError(f"is out of range: {self.words}")
-        return abs(float(value))
 
 
 class Choice(Kind):
@@ -311,7 +159,7 @@ class TextList(Kind):
     def read(self, value: object) -> Any:
         """The items."""
         if not isinstance(value, list):
-            raise ValueError(f'is {naming(value)}: write a list of texts, such as ["a", "b"]')  # noqa: TRY004
+            raise ValueError(f'is {naming(value)}: write a list of texts, such as ["a", "b"]')
         return tuple(self._item(item) for item in value)
 
     def _item(self, item: object) -> str:
@@ -372,33 +220,6 @@ class ModuleList(TextList):
         return text
 
 
-class Backoff(TextList):
-    """How long a run waits after each error: "exponential", or a list of durations of which the last repeats."""
-
-    @property
-    def words(self) -> str:
-        """What may be written."""
-        return '"exponential", a duration, or a list of durations'
-
-    def schema(self) -> dict[str, Any]:
-        """What TOML may hold, as a JSON schema."""
-        duration = Duration().schema()
-        return _or_word("exponential", {"anyOf": [*duration["anyOf"], {"type": "array", "items": duration, "minItems": 1}]})
-
-    def from_text(self, text: str) -> object:
-        """A word or a single duration as it stands, else a list."""
-        return super().from_text(text) if text.startswith("[") or "," in text else text
-
-    def read(self, value: object) -> Any:
-        """The word "exponential", or a tuple of float seconds."""
-        if value == "exponential":
-            return value
-        durations = value if isinstance(value, list) else [value]
-        if not durations:
-            raise ValueError(f"is an empty list: write {self.words}")
-        return tuple(Duration().read(duration) for duration in durations)
-
-
 class AbsolutePath(Kind):
     """A path from the root, or the one word that may stand in its place."""
 
@@ -412,7 +233,7 @@ class AbsolutePath(Kind):
 
     def schema(self) -> dict[str, Any]:
         """What TOML may hold, as a JSON schema."""
-        return _or_word(self.instead, {"type": "string", "pattern": "^/"})
+        return or_word(self.instead, {"type": "string", "pattern": "^/"})
 
     def read(self, value: object) -> str:
         """The path as written."""
@@ -468,7 +289,7 @@ class HostName(Kind):
             raise ValueError("has no or more than 200 characters")
         return text
 
-    def resolve(self, value: Any, environ: Mapping[str, str]) -> Any:  # noqa: ARG002
+    def resolve(self, value: Any, environ: Mapping[str, str]) -> Any:
         """The name."""
         return os.uname().nodename if value == "$HOSTNAME" else value
 
@@ -498,30 +319,23 @@ def naming(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return "a text with a password" if _has_password(value) else f'"{value[:60]}"'
+        return "a text with a password" if has_password(value) else f'"{value[:60]}"'
     for kind, name in ((int | float, "a number"), (list, "a list"), (dict, "a table")):
         if isinstance(value, kind):
             return name
     return "a date or time"
 
 
-def _has_password(text: str) -> bool:
-    from orbitd.config.libpq import has_password
+def has_password(text: str) -> bool:
+    """Whether somebody has typed a database's address here, with its password."""
+    from orbitd.config import libpq
 
-    return has_password(text)
+    return libpq.has_password(text)
 
 
-def _or_word(word: str, values: dict[str, Any]) -> dict[str, Any]:
+def or_word(word: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a value, or of one word in its place."""
     return {"anyOf": [{"const": word}, values]}
-
-
-def _with_unit(value: object, wanted: str) -> str:
-    """A text, or the number 0, which needs no unit."""
-    if isinstance(value, str) and not _has_password(value):
-        return value
-    if value != 0 or isinstance(value, bool):
-        raise ValueError(f"is {naming(value)}: write a {wanted}")
-    return "0"
 
 
 def _path(text: str) -> str:

@@ -13,26 +13,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from orbitd.config import early
+from orbitd.config.amounts import AutoDuration, Backoff, ChildrenCount, Duration, Integer, Share, Size
 from orbitd.config.dsn import Dsn
-from orbitd.config.kinds import (
-    AbsolutePath,
-    AutoDuration,
-    Backoff,
-    Boolean,
-    ChildrenCount,
-    Choice,
-    Duration,
-    GlobList,
-    GroupName,
-    HostName,
-    Integer,
-    Kind,
-    LogLevel,
-    ModuleList,
-    Share,
-    Size,
-    TextList,
-)
+from orbitd.config.kinds import AbsolutePath, Boolean, Choice, GlobList, GroupName, HostName, Kind, LogLevel, ModuleList, TextList
 from orbitd.config.options import Default, Key, Option, Reload
 from orbitd.config.variables import Variable
 from orbitd.errors import ConfigError

@@ -162,15 +162,8 @@ _NAME_values() {
 }
 """
 
-_BASH = rf"""# Completion of NAME for bash, printed by `NAME completion bash`.
-{_SH}
-_NAME() {{
-    local command= option= source= candidates= place=0 word ask=("$1") current=${{COMP_WORDS[COMP_CWORD]}}
-    COMPREPLY=()
-    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-        if [[ $word == [=:] ]]; then
-            continue  # bash splits the words there
-        elif [[ -n $source ]]; then
+# What bash and zsh do with each word before the one that is being typed.
+_WALK = r"""        if [[ -n $source ]]; then
             [[ $option == -c || $option == --config || $option == --socket ]] && ask+=("$option" "$word")
             source=
         elif [[ $word == -* ]]; then
@@ -183,7 +176,16 @@ _NAME() {{
         else
             place=$((place + 1))
         fi
-    done
+"""
+
+_BASH = rf"""# Completion of NAME for bash, printed by `NAME completion bash`.
+{_SH}
+_NAME() {{
+    local command= option= source= candidates= place=0 word ask=("$1") current=${{COMP_WORDS[COMP_CWORD]}}
+    COMPREPLY=()
+    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+        [[ $word == [=:] ]] && continue  # bash splits the words there
+{_WALK}    done
     [[ $current == [=:] ]] && current=
     if [[ -z $source && $current == -* ]]; then
         candidates=$(_NAME_options "$command"; _NAME_flags)
@@ -208,20 +210,7 @@ _ZSH = rf"""#compdef NAME
 _NAME() {{
     local command= option= source= candidates= place=0 word ask=("$words[1]") current=$words[CURRENT]
     for word in "${{(@)words[2,CURRENT-1]}}"; do
-        if [[ -n $source ]]; then
-            [[ $option == -c || $option == --config || $option == --socket ]] && ask+=("$option" "$word")
-            source=
-        elif [[ $word == -* ]]; then
-            option=$word
-            source=$(_NAME_after "$command" "$option")
-        elif [[ -z $command ]]; then
-            command=$word
-        elif [[ $'\n'$(_NAME_next "$command") == *$'\n'"$word"$'\t'* ]]; then
-            command="$command $word"
-        else
-            place=$((place + 1))
-        fi
-    done
+{_WALK}    done
     if [[ -z $source && $current == --*=* ]]; then
         source=$(_NAME_after "$command" "${{current%%=*}}")
         compset -P '*='

@@ -28,7 +28,7 @@ _MOST_CANDIDATES = 5
 
 def dlq_list(
     conn: psycopg.Connection[Any],
-    filter: Filter | None = None,  # noqa: A002  the word that the operator knows
+    where: Filter | None = None,
     *,
     include_resolved: bool = False,
     limit: int = 50,
@@ -37,12 +37,12 @@ def dlq_list(
 ) -> Page:
     """The dead letters of the runs that the filter means, the newest run first, as items of orbit.dlq/1."""
     with by_index(conn):
-        return page(_letters(conn, filter, before, include_resolved=include_resolved), limit, patience_seconds, _item)
+        return page(_letters(conn, where, before, include_resolved=include_resolved), limit, patience_seconds, _item)
 
 
 def dlq_pinned(
     conn: psycopg.Connection[Any],
-    filter: Filter | None,  # noqa: A002
+    where: Filter | None,
     *,
     most: int,
     include_resolved: bool = False,
@@ -50,7 +50,7 @@ def dlq_pinned(
 ) -> list[Pinned]:
     """The same runs, for an act on all of them. Raises UsageError when they are more than `most`, or cannot all be found in time."""
     with by_index(conn):
-        return pins(_letters(conn, filter, None, include_resolved=include_resolved), most, patience_seconds)
+        return pins(_letters(conn, where, None, include_resolved=include_resolved), most, patience_seconds)
 
 
 def dlq_show(conn: psycopg.Connection[Any], run_id: int) -> dict[str, Any]:

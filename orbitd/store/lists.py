@@ -85,14 +85,14 @@ class Page:
 
 def list_runs(
     conn: psycopg.Connection[Any],
-    filter: Filter | None = None,  # noqa: A002  the word that the operator knows
+    where: Filter | None = None,
     *,
     limit: int = 50,
     before: str | int | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> Page:
     """The newest runs that the filter means, as items of orbit.runs/1. Raises UsageError when it would search all runs."""
-    wanted = filter or Filter()
+    wanted = where or Filter()
     if not wanted.means_all:
         _check_bounded(wanted)
     with by_index(conn):
@@ -101,7 +101,7 @@ def list_runs(
 
 def pinned(
     conn: psycopg.Connection[Any],
-    filter: Filter | None,  # noqa: A002
+    where: Filter | None,
     *,
     most: int,
     act: Act | None = None,
@@ -111,7 +111,7 @@ def pinned(
 
     Raises UsageError when there are more than `most`, when they cannot all be found in time, and as list_runs.
     """
-    wanted = (filter or Filter()) & ACTIONABLE[act] if act else filter or Filter()
+    wanted = (where or Filter()) & ACTIONABLE[act] if act else where or Filter()
     _check_bounded(wanted)
     with by_index(conn):
         return pins(_walk_states(conn, wanted), most, patience_seconds)

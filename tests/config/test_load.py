@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings as run_with, strategies as st
 
 from orbitd.config import OPTIONS, SECTIONS, Settings, load, load_keys, require_database, survey
-from orbitd.config.kinds import Duration, Size
+from orbitd.config.amounts import Duration, Size
 from orbitd.errors import ConfigError, ExitCode
 
 
