@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from orbitd.store.connection import Connection, connect
 from orbitd.system.postgres import Cluster
@@ -13,6 +14,10 @@ from tests.support.postgres import Databases, throwaway_cluster
 
 # Who starts the suite in the background (`make test &`) has the shell ignore Ctrl-C for it, and for all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hypothesis would fail an example that takes longer than 200 ms: a busy machine is no fault of the code.
+settings.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("calm")
 
 
 @pytest.fixture(scope="session")

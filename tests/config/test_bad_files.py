@@ -339,7 +339,7 @@ class TestHalfWritten:
             file.write_bytes(content[:length])
             assert told_about(file)
 
-    @run_with(max_examples=200, deadline=None)
+    @run_with(max_examples=200)
     @given(st.data())
     def test_a_shipped_file_that_was_mangled_is_taken_or_refused(
         self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -355,7 +355,7 @@ class TestHalfWritten:
         file.write_text("\n".join(lines))
         assert told_about(file)
 
-    @run_with(max_examples=200, deadline=None)
+    @run_with(max_examples=200)
     @given(
         st.dictionaries(
             st.sampled_from(sorted(OPTIONS)),

@@ -118,7 +118,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@run_with(max_examples=1500, deadline=None)
+@run_with(max_examples=1500)
 @given(st.lists(_PIECES, max_size=12).map("".join))
 def test_nothing_is_taken_that_libpq_cannot_read(address: str) -> None:
     try:

@@ -8,15 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from hypothesis import HealthCheck, settings
-
 from orbitd.pipelines.context import Attempt
 from orbitd.pipelines.definition import Pipeline, pipeline
 from orbitd.pipelines.exceptions import Fenced, RunStopped
 from orbitd.pipelines.execution import Ended, context_for, execute
 from orbitd.pipelines.interruption import Interruption
-
-calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault of the code
 
 
 class MemoryLedger:

@@ -15,7 +15,6 @@ from hypothesis import given, strategies as st
 from orbitd import AsyncContext, Context, Permanent, Retry, Snooze, pipeline
 from orbitd.errors import ConfigError
 from orbitd.pipelines.definition import Pipeline
-from tests.pipelines.ledgers import calm
 
 
 class Address(TypedDict):
@@ -229,7 +228,6 @@ JSON_VALUES = st.recursive(
 )
 
 
-@calm
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "ctx", "self", "name"]), JSON_VALUES))
 def test_arguments_without_problems_can_be_passed(arguments: dict[str, Any]) -> None:
     def function(ctx: Context, a: int, b: str | None = None, **rest: Any) -> int:

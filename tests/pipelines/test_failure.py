@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, strategies as st
 
 from orbitd.pipelines.failure import LONGEST_ERROR_BYTES, LONGEST_TRACEBACK_BYTES, clean, headline, traceback_text
-from tests.pipelines.ledgers import calm
 
 
 class RaisesInStr(Exception):
@@ -239,7 +238,6 @@ def test_a_very_deep_traceback_keeps_its_head_and_tail() -> None:
     assert text.count("File") <= 100
 
 
-@calm
 @given(st.text(st.characters()), st.integers(100, 300))
 def test_clean_text_can_be_stored_and_is_short_enough(text: str, longest_bytes: int) -> None:
     cleaned = clean(text, longest_bytes)
@@ -247,7 +245,6 @@ def test_clean_text_can_be_stored_and_is_short_enough(text: str, longest_bytes: 
     assert "\0" not in cleaned
 
 
-@calm
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20))
 def test_clean_text_that_fits_is_left_alone(text: str) -> None:
     assert clean(text, 100) == text

@@ -14,7 +14,6 @@ from hypothesis import given, strategies as st
 
 from orbitd.pipelines.exceptions import BadResult
 from orbitd.pipelines.jsontext import decode, encode
-from tests.pipelines.ledgers import calm
 
 MOST = 10_000
 
@@ -120,13 +119,11 @@ JSON = st.recursive(
 )
 
 
-@calm
 @given(JSON)
 def test_what_is_written_is_read_back(value: Any) -> None:
     assert decode(encode(value, "it", 2**20)) == value
 
 
-@calm
 @given(
     st.recursive(
         st.none() | st.integers() | st.floats() | st.text() | st.binary(),
@@ -142,7 +139,6 @@ def test_what_is_written_is_what_a_strict_reader_sees(value: Any) -> None:
     assert "\0" not in json.loads(text) if isinstance(value, str) else True
 
 
-@calm
 @given(st.integers())
 def test_integers_of_any_length_are_read_exactly(number: int) -> None:
     assert decode(f'{{"n": {number}}}') == {"n": number}

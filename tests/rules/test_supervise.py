@@ -467,7 +467,7 @@ HAPPENINGS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(HAPPENINGS, st.integers(0, 7), st.floats(0, 0.999)), max_size=60))
 def test_whatever_happens_the_fleet_converges_and_no_slot_gets_two_orders_in_a_turn(story: list[tuple[str, int, float]]) -> None:
     limits = Limits(backoff=Backoff(), janitor_backoff=Backoff(), boots_at_once=3, max_rss_bytes=1000)

@@ -272,5 +272,5 @@ def test_any_history_leaves_each_run_where_the_model_has_it(databases: Databases
     with databases.copy_of(databases.migrated) as dsn, Fleet(dsn) as fleet:
         StoreMachine.fleet = fleet
         fleet.limits = (2, 2)
-        options: dict[str, Any] = {"max_examples": 20, "stateful_step_count": 30, "deadline": None, "database": None}
+        options: dict[str, Any] = {"max_examples": 20, "stateful_step_count": 30, "database": None}
         run_state_machine_as_test(StoreMachine, settings=settings(**options, suppress_health_check=list(HealthCheck)))
