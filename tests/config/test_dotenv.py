@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, strategies as st
 
@@ -91,9 +89,8 @@ def test_any_text_is_read_and_no_message_has_a_value(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["X='" * 30_000, '"\\' * 30_000, "X=" + " #" * 30_000, " " * 100_000, "A" * 100_000, 'X="' + "\\" * 100_001]
+    "text", ["X='" * 300_000, '"\\' * 300_000, "X=" + " #" * 300_000, " " * 1_000_000, "A" * 1_000_000, 'X="' + "\\" * 1_000_001]
 )
 def test_no_text_takes_long(text: str) -> None:
-    began = time.monotonic()
+    """So long are they that only a linear scan ends within the suite's timeout."""
     dotenv.parse(text)
-    assert time.monotonic() - began < 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 import pytest
 from hypothesis import given, settings as run_with, strategies as st
@@ -166,11 +165,10 @@ def test_no_password_is_seen_where_there_is_none(address: str) -> None:
     ids=lambda address: address[:20],
 )
 def test_no_address_takes_long(address: str) -> None:
-    began = time.monotonic()
+    """So long are they that only a linear scan ends within the suite's timeout."""
     libpq.has_password(address)
     with contextlib.suppress(ValueError):
         libpq.check(address)
-    assert time.monotonic() - began < 1
 
 
 def test_every_keyword_of_the_bundled_libpq_is_known() -> None:
