@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orbitd.config.kinds import Kind, TextList, has_password, naming, or_word
+from orbitd.rules.limits import MOST_SURGE
 from orbitd.units import DURATION_PATTERN, SIZE_PATTERN, parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _SHARE = re.compile(r"[0-9]*\.?[0-9]+")
+_PERCENT = re.compile(r"[0-9]{1,3}%")
 
 
 class _Measure(Kind):
@@ -169,6 +171,56 @@ class Share(Kind):
         if not 0 <= value <= 1:
             raise ValueError(f"is out of range: {self.words}")
         return abs(float(value))
+
+
+class Factor(Kind):
+    """A number of at least 1."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+
+    @property
+    def words(self) -> str:
+        """What may be written."""
+        return f"a number, 1 to {self.most:g}"
+
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return {"type": "number", "minimum": 1, "maximum": self.most}
+
+    def from_text(self, text: str) -> object:
+        """The number, or the text as it stands when it is none."""
+        return float(text) if _SHARE.fullmatch(text) else text
+
+    def read(self, value: object) -> float:
+        """The number."""
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError(f"is {naming(value)}: write {self.words}")
+        if not 1 <= value <= self.most:
+            raise ValueError(f"is out of range: {self.words}")
+        return float(value)
+
+
+class Surge(Kind):
+    """How many children more than wanted: a number, or a percentage of those wanted."""
+
+    words = 'a whole number, 1 to 16, or a percentage such as "25%"'
+
+    def schema(self) -> dict[str, Any]:
+        """What TOML may hold, as a JSON schema."""
+        return {"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_SURGE}, {"type": "string", "pattern": "^[0-9]{1,3}%$"}]}
+
+    def from_text(self, text: str) -> object:
+        """The number, or the text as it stands."""
+        return int(text) if _INTEGER.fullmatch(text) else text
+
+    def read(self, value: object) -> str:
+        """As it is written, in text."""
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_SURGE:
+            return str(value)
+        if isinstance(value, str) and _PERCENT.fullmatch(value) and 1 <= int(value[:-1]) <= 100:
+            return value
+        raise ValueError(f"is {naming(value)}: write {self.words}")
 
 
 class Backoff(TextList):

@@ -314,6 +314,43 @@ class GroupName(Kind):
         return text
 
 
+class UserName(Kind):
+    """A user, who need not exist yet, or "" for none."""
+
+    @property
+    def words(self) -> str:
+        """What may be written."""
+        return 'name of a user, or ""'
+
+    def read(self, value: object) -> str:
+        """The name as written."""
+        text: str = super().read(value)
+        if text and not _GROUP.fullmatch(text):
+            raise ValueError(f"is {naming(text)}, which cannot be the name of a user")
+        return text
+
+
+class ResourceLimits(TextList):
+    """Limits as `ulimit` and `prlimit` know them: "name=number" or "name=unlimited"."""
+
+    @property
+    def words(self) -> str:
+        """What may be written."""
+        return 'list of limits such as "nofile=4096"'
+
+    def _item(self, item: object) -> str:
+        text = super()._item(item)
+        name, _, amount = text.partition("=")
+        import resource
+
+        if f"RLIMIT_{name.upper()}" not in vars(resource):
+            known = ", ".join(sorted(each[7:].lower() for each in vars(resource) if each.startswith("RLIMIT_")))
+            raise ValueError(f"{naming(text)} is no limit: one of {known}")
+        if amount != "unlimited" and not (amount.isdecimal() and len(amount) <= 18):
+            raise ValueError(f'{naming(text)} has no number: write "{name}=4096" or "{name}=unlimited"')
+        return text
+
+
 def naming(value: object) -> str:
     """A value as an error calls it, short whatever it is."""
     if isinstance(value, bool):

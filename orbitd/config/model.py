@@ -13,9 +13,22 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from orbitd.config import early
-from orbitd.config.amounts import AutoDuration, Backoff, ChildrenCount, Duration, Integer, Share, Size
+from orbitd.config.amounts import AutoDuration, Backoff, ChildrenCount, Duration, Factor, Integer, Share, Size, Surge
 from orbitd.config.dsn import Dsn
-from orbitd.config.kinds import AbsolutePath, Boolean, Choice, GlobList, GroupName, HostName, Kind, LogLevel, ModuleList, TextList
+from orbitd.config.kinds import (
+    AbsolutePath,
+    Boolean,
+    Choice,
+    GlobList,
+    GroupName,
+    HostName,
+    Kind,
+    LogLevel,
+    ModuleList,
+    ResourceLimits,
+    TextList,
+    UserName,
+)
 from orbitd.config.options import Default, Key, Option, Reload
 from orbitd.config.variables import Variable
 from orbitd.errors import ConfigError
@@ -156,11 +169,59 @@ class Children:
         "-w",
         "--children",
     )
+    preload: str = _option(
+        Choice("auto", "require", "off"),
+        "auto",
+        "Whether the pipelines are imported once and the children forked from there. auto: unless the import leaves a thread or a "
+        "socket behind; require: else the reload fails; off: each child imports them for itself.",
+        _ROLLING,
+    )
+    max_runs: int = _option(
+        Integer(0, 1_000_000_000),
+        0,
+        "A child that has begun this many runs is replaced, the replacement first. 0: no limit.",
+        _LIVE,
+        "--max-runs",
+    )
+    max_runs_jitter: float = _option(
+        Share(), 0.1, "By how much max_runs and max_lifetime differ from child to child, at most, as a share of them.", _LIVE
+    )
+    max_lifetime: float = _option(
+        Duration("1s", "52w", or_zero=True), "0", "A child that is older is replaced, the replacement first. 0: no limit.", _LIVE
+    )
     max_rss: int = _option(
         Size("16MiB", "1024GiB", or_zero=True),
         "0",
-        "A child whose resident memory is over this is replaced after the run in hand, the replacement first. 0: no limit.",
+        "A child whose resident memory, pages shared with its mold included, is over this is replaced after the run in hand, the "
+        "replacement first. 0: no limit.",
         _LIVE,
+    )
+    max_own_memory: int = _option(
+        Size("1MiB", "1024GiB", or_zero=True),
+        "0",
+        "The same for the memory that is a child's own, which would be free without it. 0: no limit.",
+        _LIVE,
+    )
+    memory_hard_factor: float = _option(
+        Factor(100),
+        2.0,
+        "A child over this many times max_rss or max_own_memory is interrupted in its run, and killed if it goes on.",
+        _LIVE,
+    )
+    stall_timeout: float = _option(
+        Duration("1s", "1d", or_zero=True),
+        "0",
+        "A child that has shown no sign of life for this long (stopped, or its interpreter held by an extension) is killed. 0: never.",
+        _LIVE,
+    )
+    user: str = _option(
+        UserName(), "", "As whom the pipelines are run, where orbitd is started as root. Empty: as whoever started it.", _ROLLING
+    )
+    oom_score_adj: int = _option(
+        Integer(-1000, 1000), 0, "Added to the children's badness where the kernel has to kill for memory.", _ROLLING
+    )
+    rlimits: tuple[str, ...] = _option(
+        ResourceLimits(), [], 'Limits of the children as ulimit knows them, such as ["nofile=4096", "core=0", "as=unlimited"].', _ROLLING
     )
     boot_timeout: float = _option(
         Duration("100ms", "1h"), "60s", "How long the import of the pipelines, and the start of one child, may take.", _LIVE
@@ -185,6 +246,27 @@ class Restart:
         _LIVE,
     )
     restart_window: float = _option(Duration("1s", "1d"), "5m", "The time in which max_restarts are counted.", _LIVE)
+
+
+@dataclass(frozen=True)
+class Reloading:
+    """How a new generation takes over."""
+
+    max_surge: str = _option(
+        Surge(),
+        "25%",
+        "How many children more than wanted may live while old ones are replaced: a number, or a share of those wanted.",
+        _LIVE,
+    )
+    canary_time: float = _option(
+        Duration("0", "1h"), "2s", "How long the first child of a new generation must live before the others are replaced.", _LIVE
+    )
+    probation: float = _option(
+        Duration("0", "1d"),
+        "30s",
+        "How long after that the old generation is kept to go back to, should the new children die or their runs fail.",
+        _LIVE,
+    )
 
 
 @dataclass(frozen=True)
@@ -281,6 +363,9 @@ class Control:
         "Members of this group may use it, beside root and the daemon's own user. The default need not exist.",
         _RESTART,
     )
+    viewers: str = _option(
+        GroupName(), "", 'Members of this group may look, and change nothing; "everyone" needs no group. Empty: nobody else.', _RESTART
+    )
 
 
 @dataclass(frozen=True)
@@ -357,6 +442,7 @@ class Settings:
     app: App
     children: Children
     restart: Restart
+    reload: Reloading
     shutdown: Shutdown
     poll: Poll
     runs: Runs

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 MOST_CHILDREN = 48
 """The most children that one daemon runs; the shared memory has slots for as many and a surge."""
+MOST_SURGE = 16
 
 
 @dataclass(frozen=True, slots=True)
