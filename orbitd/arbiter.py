@@ -20,7 +20,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from setproctitle import setproctitle
 
@@ -36,7 +35,8 @@ from orbitd.rules import actions, events, health, supervise
 from orbitd.rules.exits import judge
 from orbitd.rules.limits import MOST_CHILDREN
 from orbitd.rules.once import Once
-from orbitd.rules.roster import Roster
+from orbitd.rules.recycling import refusal
+from orbitd.rules.roster import Child, Roster
 from orbitd.rules.states import Charge, StopLevel
 from orbitd.rules.supervise import Desired
 from orbitd.system import clock, log, process
@@ -88,7 +88,6 @@ class Arbiter:
         self.import_error: str | None = None
         self._server: Server | None = None
         self._boot_id: str | None = None
-        self._pipelines: list[dict[str, Any]] = []
         self._unburied: dict[str, Message] = {}
         self._next_look = self._next_report = 0.0
         self._is_record_stale = True
@@ -141,7 +140,6 @@ class Arbiter:
         if self._is_record_stale:
             self._is_record_stale = False
             self._incarnation.write(self._boot_id, self.fleet.record())
-        self._generations.conclude(self.roster, self.desired.count)
         if self._server:
             self._server.expire(clock.now())
             self._server.settle(clock.now())
@@ -167,13 +165,17 @@ class Arbiter:
         self.note(events.JanitorTicked(self.fleet.slots.header.janitor_tick_at))
         for child in self.roster.children():
             self.fleet.look(child.slot)
-            self.vitals.look(child.slot)
+            self._note_outcomes(child, *self.vitals.look(child.slot))
         now = clock.now()
         if now >= self._next_look:
             self._next_look = now + self.limits.look_seconds
             self._weigh(now)
             self._keep_socket()
             self.check_vitals(now)
+
+    def _note_outcomes(self, child: Child, succeeded: int, failed: int) -> None:
+        if succeeded or failed:
+            self.note(events.RunsEnded(child.generation, succeeded, failed))
 
     def _weigh(self, now: float) -> None:
         """A sample of every child's memory, and a full one, the dearer, of one whose last is old."""
@@ -211,18 +213,20 @@ class Arbiter:
         """A fact for the roster, and for the log where it is worth a line."""
         if isinstance(event, events.MoldExited):
             self._mold_exited(event)
+        was_degraded = self.roster.degraded_since is not None
         self.roster.note(event)
         match event:
             case events.ChildBooted(slot):
-                child = self.roster.slots[slot].child
-                log.event("child_booted", slot=slot, gen=child.generation if child else None, pid=child.pid if child else None)
+                self._child_booted(slot)
             case events.ChildExited(slot, status):
                 log.event("child_exited", slot=slot, status=status)
             case events.JanitorExited() if not self.desired.stop_level:
                 log.warn("janitor_exited")
         if self._errand and isinstance(event, events.ChildExited):
             self._errand.note_change()
-        self._is_judged &= isinstance(event, events.JanitorTicked)
+        if was_degraded != (self.roster.degraded_since is not None):
+            log.event("degraded_ended") if was_degraded else log.warn("degraded", early_deaths=len(self.roster.early_deaths))
+        self._is_judged &= isinstance(event, events.JanitorTicked | events.RunsEnded)
         self._is_record_stale |= isinstance(event, events.ChildSaidHello | events.ChildExited | events.MoldSpawned | events.JanitorSpawned)
 
     def mold_said(self, generation: int, message: Message) -> None:
@@ -235,11 +239,24 @@ class Arbiter:
                 log.event("mold_ready", gen=generation, pipelines=",".join(spec["name"] for spec in message["pipelines"]))
                 for thread in message["threads"]:
                     log.warn("mold_has_thread", gen=generation, thread=thread)
-                self._take_over(generation, message["pipelines"])
+                self._generations.learn(generation, message["pipelines"])
+                self.note(events.MoldReady(generation))
             case "failed":
                 log.fault("mold_failed", gen=generation, error=message["error"])
                 self.note(events.MoldFailed(generation))
                 self._mold_failed(generation, message["error"], ExitCode(message["exit_code"]))
+
+    def _child_booted(self, slot: int) -> None:
+        """What a child weighs before it has done anything tells whether the memory limits can be meant."""
+        child = self.roster.slots[slot].child
+        if child is None:
+            return
+        log.event("child_booted", slot=slot, gen=child.generation, pid=child.pid)
+        is_first = self.roster.is_on_trial(child) or (self.reload.ok is None and self.reload.generation == 1)
+        if is_first:
+            self.fleet.weigh(slot, fully=True)
+            if why := refusal(child, limits_of(self._generations.of(child.generation).settings)):
+                self._mold_failed(child.generation, why, ExitCode.CONFIG)
 
     def _mold_exited(self, event: events.MoldExited) -> None:
         mold = self.roster.molds.get(event.generation)
@@ -250,32 +267,43 @@ class Arbiter:
         if not mold.is_ready and not was_killed:
             self._mold_failed(event.generation, f"the import of the pipelines ended the process: {event.status}", ExitCode.FAILED)
 
-    def _take_over(self, generation: int, pipelines: list[dict[str, Any]]) -> None:
-        """A mold is ready: from now on its generation is the current one."""
-        self._pipelines = pipelines
-        if generation > self.roster.generation:
-            before = self.settings
-            self._generations.take_over(generation)
-            if not self.database.is_word:
-                self.database.since = clock.now()
-            if self.settings.children.count != before.children.count:
-                self.scale(self.settings.children.count)
-            log.set_up("arbiter", self.settings.logging, host=self.settings.instance.name)
-            self.fleet.slots.header.log_level = 0
-            self.limits = self.roster.limits = limits_of(self.settings)
-            for pipeline in pipelines:
-                log.event("pipeline_loaded", pipeline=pipeline["name"], queue=pipeline["queue"])
-        self.note(events.MoldReady(generation))
-        self.fleet.tell_janitor({"type": "serve", "pipelines": pipelines, "settings": asdict(self.settings)})
+    def _take_over(self, generation: int) -> None:
+        """From now on this generation serves: the arbiter and the janitor go by its configuration."""
+        before, now = self.settings, self._generations.take_over(generation).settings
+        if not self.database.is_word:
+            self.database.since = clock.now()
+        if now.children.count != before.children.count:
+            self.scale(now.children.count)
+        log.set_up("arbiter", now.logging, host=now.instance.name)
+        self.fleet.slots.header.log_level = 0
+        self.limits = self.roster.limits = limits_of(now)
+        for pipeline in self._generations.pipelines_of(generation):
+            log.event("pipeline_loaded", pipeline=pipeline["name"], queue=pipeline["queue"])
+        self._tell_what_to_serve()
+
+    def _tell_what_to_serve(self) -> None:
+        if pipelines := self._generations.pipelines_of(self.roster.generation):
+            self.fleet.tell_janitor({"type": "serve", "pipelines": pipelines, "settings": asdict(self.settings)})
 
     def _mold_failed(self, generation: int, error: str, exit_code: ExitCode) -> None:
-        """A broken new generation leaves the old one at work. At the very first start there is none: the daemon ends."""
-        if self.roster.generation == 0:
+        """A generation is no good, and will be given up for the one before. At the very first start there is none: the daemon ends."""
+        rollout = self.roster.rollout
+        if rollout and rollout.generation == generation and rollout.fallback == 0:
             self.exit_code, self.import_error = ExitCode.CONFIG, error
             self.desired.stop_level = StopLevel.KILL
-        elif generation == self.desired.generation > self.roster.generation:
-            self.desired.generation = self.roster.generation
-            self._generations.fail(generation, error, exit_code)
+        else:
+            self.note(events.GenerationRefused(generation, error, exit_code))
+
+    def _give_up(self, action: actions.GiveUp) -> None:
+        served = self.roster.generation
+        self.note(events.GenerationGivenUp(action.generation, clock.now()))
+        self.desired.generation = self.roster.rollout.generation if self.roster.rollout else self.roster.generation
+        why = action.why
+        if self.roster.generation != served:
+            log.warn("rolled_back", gen=action.generation, to=self.roster.generation, why=why)
+            why = f"rolled back: {why}"
+            self._take_over(self.roster.generation)
+        self._generations.fail(action.generation, why, action.exit_code)
 
     def janitor_said(self, message: Message) -> None:
         """News of the database, and what the children must hear."""
@@ -312,7 +340,9 @@ class Arbiter:
         child = self.roster.slots[death.slot].child
         verdict = judge(death.status, child.reason if child else None)
         is_to_blame = verdict.charge is not Charge.NONE
-        self.vitals.bury(death.slot, lost_runs=sum(held.begun for held in death.will.held) if is_to_blame else 0)
+        outcomes = self.vitals.bury(death.slot, lost_runs=sum(held.begun for held in death.will.held) if is_to_blame else 0)
+        if child:
+            self._note_outcomes(child, *outcomes)
         message = {
             "type": "child_ended",
             "nonce": death.nonce,
@@ -329,7 +359,7 @@ class Arbiter:
 
     # --- effects ---
 
-    def perform(self, action: actions.Action) -> None:  # noqa: C901 - one arm an action: the list is the point
+    def perform(self, action: actions.Action) -> None:  # noqa: C901, PLR0912 - one arm an action: the list is the point
         """Carry out a decision; the roster learns of it on the way."""
         match action:
             case actions.SpawnMold(generation):
@@ -341,6 +371,21 @@ class Arbiter:
                 self.fleet.kill_mold(generation)
                 if is_late and not self.desired.stop_level:
                     self._mold_failed(generation, f"the import took longer than {self.limits.boot_seconds:g}s", ExitCode.FAILED)
+            case actions.Stage(generation):
+                self.note(events.GenerationStaged(generation, clock.now()))
+            case actions.Promote(generation):
+                self.note(events.GenerationPromoted(generation, clock.now()))
+                self._take_over(generation)
+            case actions.Hold(generation):
+                self.note(events.GenerationHolds(generation, clock.now()))
+                self._generations.conclude(generation, len(self.roster.able()))
+            case actions.Settle(generation):
+                self.note(events.GenerationSettled(generation))
+                self._generations.keep({generation})
+            case actions.GiveUp():
+                self._give_up(action)
+            case actions.EndDegraded():
+                self.note(events.DegradedEnded())
             case actions.SpawnJanitor():
                 with self._failing("janitor"):
                     self._spawn_janitor()
@@ -353,7 +398,7 @@ class Arbiter:
                 self.note(events.JanitorDismissed(clock.now()))
             case actions.Spawn(slot, generation):
                 with self._failing("child", slot):
-                    self.fleet.ask_for_child(slot, generation)
+                    self.fleet.ask_for_child(slot, generation, self.limits)
             case actions.Drain(slot, reason, until):
                 log.event("child_drained", slot=slot, reason=reason)
                 self.note(events.DrainSent(slot, reason, until))
@@ -361,7 +406,7 @@ class Arbiter:
             case actions.Interrupt(slot, reason, until):
                 log.event("child_interrupted", slot=slot, reason=reason)
                 self.note(events.InterruptSent(slot, reason, until))
-                self.fleet.tell_child(slot, {"type": "interrupt", "run": None, "reason": "interrupted"})
+                self.fleet.tell_child(slot, {"type": "interrupt", "run": None, "reason": reason})
             case actions.Kill(slot, reason):
                 log.warn("child_killed", slot=slot, reason=reason)
                 self.fleet.kill_child(slot, reason)
@@ -379,8 +424,7 @@ class Arbiter:
         former = self._incarnation.former_boot_id if self._boot_id is None else None
         configuration = {"settings": asdict(self.settings), "former_boot_id": former, "boot_id": self._boot_id}
         self.fleet.spawn_janitor(configuration, self._generations.serving.environ)
-        if self._pipelines:
-            self.fleet.tell_janitor({"type": "serve", "pipelines": self._pipelines, "settings": asdict(self.settings)})
+        self._tell_what_to_serve()
         for message in self._unburied.values():
             self.fleet.tell_janitor(message)
 

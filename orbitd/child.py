@@ -138,6 +138,8 @@ class Child:
         """Execute the run; None when it is no longer ours."""
         pipeline = self._pipelines.served[claimed.pipeline]
         record, fence, interruption = self._post.record, claimed.fence, Interruption()
+        if record.runs + 1 == self._post.max_runs:
+            self._post.channel.send({"type": "worn"})
         self._link.held = fence
         courier = Courier(self._link, fence, self._settings.runs.max_log)
         started = clock.now()

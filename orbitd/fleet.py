@@ -19,6 +19,8 @@ from typing import Any, Protocol
 
 from orbitd.rules import events
 from orbitd.rules.exits import ExitStatus
+from orbitd.rules.limits import Limits
+from orbitd.rules.recycling import most_runs
 from orbitd.rules.states import Activity, Reason
 from orbitd.system import clock, log, memory, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
@@ -96,16 +98,18 @@ class Fleet:
 
     # --- children ---
 
-    def ask_for_child(self, slot: int, generation: int) -> None:
-        """Ask the mold for a child; it will say hello on a socket of its own."""
+    def ask_for_child(self, slot: int, generation: int, limits: Limits) -> None:
+        """Ask the mold for a child; it will say hello on a socket of its own. Limits are spread: it has one of its own."""
+        draw = random.random()
         nonce = os.urandom(8).hex()
         ours, theirs = Channel.pair()
         self.slots.clear(slot)
         hand = self._children[slot] = _Hand(ours, nonce=nonce)
-        self._owner.note(events.ChildAsked(slot, generation, clock.now()))
+        self._owner.note(events.ChildAsked(slot, generation, clock.now(), draw))
         self._watch(hand, partial(self._child_said, slot, hand), partial(self._child_hung_up, slot, hand))
+        order = {"type": "spawn", "slot": slot, "nonce": nonce, "max_runs": most_runs(limits, draw)}
         try:
-            self._molds[generation].channel.send({"type": "spawn", "slot": slot, "nonce": nonce}, [theirs.fileno()])
+            self._molds[generation].channel.send(order, [theirs.fileno()])
         except (ChannelClosed, BlockingIOError):
             log.warn("spawn_failed", slot=slot, gen=generation)  # we keep no copy of its end: the closed channel frees the slot
         finally:
@@ -233,6 +237,8 @@ class Fleet:
                 self._greet(slot, hand, message["pid"])
             case "booted":
                 self._owner.note(events.ChildBooted(slot, clock.now()))
+            case "worn":
+                self._owner.note(events.ChildWorn(slot))
             case "ready" | "idle":  # to wake us: that it is, stands in its slot
                 pass
 

@@ -1,21 +1,21 @@
-"""The generations of configuration and code: one serves; a reload stages the next, which takes over or fails.
+"""The configurations of the generations, and how the last reload went; the stages of one are in `rules.rollout`.
 
-start, stage --> under way (ok None) --take_over, conclude--> ok True: the new one holds the target
---fail--> ok False: the one before goes on
+start, stage --> under way (ok None) --promote, conclude--> ok True: the new one holds the target
+--fail--> ok False: the one before goes on, or takes over again
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 from orbitd import config
 from orbitd.config import Loaded, Settings
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.limits import Backoff, Limits
-from orbitd.rules.roster import Roster
 from orbitd.system import log
 
 
@@ -38,6 +38,7 @@ class Generations:
         self.reload = Reload(generation=1, at=time.time())
         self._load = load
         self._loaded = {1: loaded}
+        self._pipelines: dict[int, list[dict[str, Any]]] = {}
 
     def of(self, generation: int) -> Loaded:
         """The configuration of a generation that serves or is staged."""
@@ -62,24 +63,33 @@ class Generations:
         self._loaded[generation] = replace(loaded, settings=settings)
         self.reload = Reload(generation, time.time())
 
-    def take_over(self, generation: int) -> None:
-        """Its code is loaded: from now on its configuration is the one that counts."""
+    def take_over(self, generation: int) -> Loaded:
+        """From now on the configuration of this generation is the one that counts: a new one's, or that of the one before."""
         self.serving = self._loaded[generation]
-        self._loaded = {each: loaded for each, loaded in self._loaded.items() if each >= generation}
+        return self.serving
+
+    def learn(self, generation: int, pipelines: list[dict[str, Any]]) -> None:
+        """What a generation's code defines, as its mold tells it."""
+        self._pipelines[generation] = pipelines
+
+    def pipelines_of(self, generation: int) -> list[dict[str, Any]]:
+        """What a generation's code defines; nothing before its mold was ready."""
+        return self._pipelines.get(generation, [])
 
     def fail(self, generation: int, error: str, exit_code: ExitCode) -> None:
-        """It is broken, and the one before goes on."""
+        """It is no good, and the one before goes on."""
         log.fault("reload_failed", gen=generation, error=error)
         self.reload = Reload(generation, time.time(), ok=False, error=error, exit_code=exit_code)
 
-    def conclude(self, roster: Roster, target: int) -> None:
-        """A reload has succeeded when the new generation holds the target; old children may still finish their runs."""
-        if self.reload.ok is not None or roster.generation < self.reload.generation:
-            return
-        new = [child for child in roster.able() if not roster.is_outdated(child)]
-        if len(new) >= target and not any(roster.is_outdated(child) for child in roster.able()):
-            self.reload = Reload(self.reload.generation, self.reload.at, ok=True)
-            log.event("generation_serves", gen=roster.generation, children=len(new))
+    def conclude(self, generation: int, children: int) -> None:
+        """The new generation holds the target; old children may still finish their runs."""
+        self.reload = Reload(generation, self.reload.at, ok=True)
+        log.event("generation_serves", gen=generation, children=children)
+
+    def keep(self, generations: Collection[int]) -> None:
+        """Forget the others: nobody goes back to them."""
+        self._loaded = {each: loaded for each, loaded in self._loaded.items() if each in generations}
+        self._pipelines = {each: specs for each, specs in self._pipelines.items() if each in generations}
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -93,6 +103,19 @@ def limits_of(settings: Settings) -> Limits:
         drain_seconds=settings.shutdown.drain_timeout,
         kill_after_seconds=settings.runs.kill_after,
         max_rss_bytes=settings.children.max_rss,
+        max_own_bytes=settings.children.max_own_memory,
+        memory_hard_factor=settings.children.memory_hard_factor,
+        max_runs=settings.children.max_runs,
+        max_lifetime_seconds=settings.children.max_lifetime,
+        jitter=settings.children.max_runs_jitter,
+        **_surge(settings.reload.max_surge),
+        canary_seconds=settings.reload.canary_time,
+        probation_seconds=settings.reload.probation,
         boots_at_once=os.cpu_count() or 1,
         janitor_stall_seconds=max(settings.host.lease / 2, settings.database.connect_timeout + 1, settings.database.call_timeout + 1),
     )
+
+
+def _surge(text: str) -> dict[str, Any]:
+    """As it is written: "25%" is a share of the children wanted, "4" a number."""
+    return {"max_surge_share": int(text[:-1]) / 100} if text.endswith("%") else {"max_surge": int(text)}

@@ -44,11 +44,12 @@ class Drained(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What a child is given at its fork."""
+    """What a child is given at its fork. When it begins its `max_runs`-th run it says so (0: never); it goes on until it is drained."""
 
     slot: int
     generation: int
     nonce: str
+    max_runs: int
     arbiter_pid: int
     channel: Channel
     slots: SharedSlots

@@ -149,6 +149,7 @@ def _fork_child(channel: Channel, press: _Press, message: Message, socket_fd: in
         slot=message["slot"],
         generation=press.generation,
         nonce=message["nonce"],
+        max_runs=message["max_runs"],
         arbiter_pid=press.arbiter_pid,
         channel=Channel.inherited(socket_fd),
         slots=press.slots,

@@ -15,8 +15,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orbitd.pipelines.exceptions import RunCancelled, RunInterrupted, RunStopped, RunTimeout
+from orbitd.pipelines.exceptions import RunCancelled, RunInterrupted, RunOverMemory, RunStopped, RunTimeout
 from orbitd.pipelines.interruption import Interruption
+from orbitd.rules.states import Reason
 from orbitd.system import clock, log
 from orbitd.system.channel import Channel, ChannelClosed, Message
 from orbitd.system.slots import Record
@@ -54,6 +55,15 @@ def _identity(fd: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def _farewell(reason: str) -> RunStopped:
+    """Why the run in hand must end with this child."""
+    if reason == Reason.OVER_MEMORY:
+        return RunOverMemory(
+            "the run was stopped: its child needed far more memory than children.max_rss or children.max_own_memory allows"
+        )
+    return RunInterrupted("the daemon stops")
+
+
 class Orders:
     """What the arbiter wants of this child, and the run that an order is about."""
 
@@ -62,7 +72,7 @@ class Orders:
         self._channel, self._record, self._bell = channel, record, bell
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._in_hand: _InHand | None = None
-        self._farewell: RunInterrupted | None = None
+        self._farewell: RunStopped | None = None
         self._is_dozing = False
         self._channel_identity = _identity(channel.fileno())
 
@@ -185,7 +195,7 @@ class Orders:
             case "drain":
                 self.drain()
             case "interrupt" if message["run"] is None:
-                self._farewell = RunInterrupted("the daemon stops")
+                self._farewell = _farewell(message["reason"])
                 self.drain()
                 if begun := self._in_hand:  # looked up only now: a run that begins later sees the farewell itself
                     self._stop(begun, self._farewell)

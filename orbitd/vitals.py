@@ -32,14 +32,15 @@ class Vitals:
         self.findings: list[health.Finding] = []
         self.stuck_runs = 0
 
-    def look(self, slot: int) -> None:
-        """Add what the child of a slot has done since the last look."""
-        self.tally.note(slot, _count(self._slots.records[slot]), clock.now())
+    def look(self, slot: int) -> tuple[int, int]:
+        """Add what the child of a slot has done since the last look: so many attempts that succeeded and failed."""
+        return self.tally.note(slot, _count(self._slots.records[slot]), clock.now())
 
-    def bury(self, slot: int, *, lost_runs: int) -> None:
-        """A child is dead, and so many attempts have failed with it. Its record is still there."""
-        self.look(slot)
+    def bury(self, slot: int, *, lost_runs: int) -> tuple[int, int]:
+        """A child is dead, and so many attempts have failed with it. Its record is still there; else as `look`."""
+        succeeded, failed = self.look(slot)
         self.tally.bury(slot, lost_runs=lost_runs, now=clock.now())
+        return succeeded, failed + lost_runs
 
     def judge(self, settings: Settings, roster: Roster, desired: Desired, news: health.News, *, is_starting: bool) -> list[health.Finding]:
         """What is not well just now. Called at every look, so that it depends on what happened and not on who asked when."""

@@ -7,7 +7,7 @@
      ├─ BadArguments the arguments do not fit the pipeline
      └─ BadResult    a result, or a step's output, is not JSON
     BaseException
-     ├─ RunStopped   the daemon ends the run: RunTimeout, RunCancelled, RunInterrupted
+     ├─ RunStopped   the daemon ends the run: RunTimeout, RunCancelled, RunInterrupted, RunOverMemory
      └─ Fenced       the run belongs to somebody else by now
 
 The last two do not derive from Exception, so that `except Exception` in pipeline code lets them through while
@@ -74,6 +74,10 @@ class RunCancelled(RunStopped):
 
 class RunInterrupted(RunStopped):
     """The daemon stops and gives the run back."""
+
+
+class RunOverMemory(RunStopped):
+    """The child needs far more memory than it may have."""
 
 
 class Fenced(BaseException):

@@ -14,7 +14,17 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from orbitd.pipelines.context import AsyncContext, Attempt, Context, Ledger
-from orbitd.pipelines.exceptions import BadArguments, BadResult, Permanent, Retry, RunCancelled, RunStopped, RunTimeout, Snooze
+from orbitd.pipelines.exceptions import (
+    BadArguments,
+    BadResult,
+    Permanent,
+    Retry,
+    RunCancelled,
+    RunOverMemory,
+    RunStopped,
+    RunTimeout,
+    Snooze,
+)
 from orbitd.pipelines.failure import LONGEST_ERROR_BYTES, clean, headline, traceback_text
 from orbitd.pipelines.jsontext import decode, encode
 
@@ -37,9 +47,17 @@ class EndKind(StrEnum):
     BAD_ARGS = "bad_args"
     BAD_RESULT = "bad_result"
     TIMEOUT = "timeout"
+    MEMORY_LIMIT = "memory_limit"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
     FENCED = "fenced"
+
+
+_STOPPED: Mapping[type[RunStopped], EndKind] = {
+    RunTimeout: EndKind.TIMEOUT,
+    RunOverMemory: EndKind.MEMORY_LIMIT,
+    RunCancelled: EndKind.CANCELLED,
+}
 
 
 @dataclass(frozen=True)
@@ -90,11 +108,7 @@ class Ended:
     @classmethod
     def stopped(cls, stop: RunStopped, traceback: str) -> Self:
         """The daemon ended it."""
-        kind = EndKind.INTERRUPTED
-        if isinstance(stop, RunTimeout):
-            kind = EndKind.TIMEOUT
-        elif isinstance(stop, RunCancelled):
-            kind = EndKind.CANCELLED
+        kind = next((kind for stopped, kind in _STOPPED.items() if isinstance(stop, stopped)), EndKind.INTERRUPTED)
         return cls(kind, error=str(stop), traceback=traceback)
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orbitd.errors import ExitCode
 from orbitd.rules.states import Reason
 
 
@@ -19,6 +20,48 @@ class KillMold:
     """Let a mold go: it holds nothing."""
 
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Begin a reload: from now on its mold is wanted."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """Let a new generation serve: its configuration counts, and children of others are outdated."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The new generation holds the target: its probation begins."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The new generation has passed its probation: nothing is kept to go back to."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """A new generation is no good: the one before goes on, or takes over again."""
+
+    generation: int
+    why: str
+    exit_code: ExitCode = ExitCode.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class EndDegraded:
+    """A child has proved itself: the slots are filled again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +113,20 @@ class Kill:
     reason: Reason
 
 
-Action = SpawnMold | KillMold | SpawnJanitor | DismissJanitor | KillJanitor | Spawn | Drain | Interrupt | Kill
+Action = (
+    SpawnMold
+    | KillMold
+    | Stage
+    | Promote
+    | Hold
+    | Settle
+    | GiveUp
+    | EndDegraded
+    | SpawnJanitor
+    | DismissJanitor
+    | KillJanitor
+    | Spawn
+    | Drain
+    | Interrupt
+    | Kill
+)

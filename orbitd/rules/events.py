@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orbitd.errors import ExitCode
 from orbitd.rules.exits import ExitStatus
 from orbitd.rules.states import Activity, Reason
 
@@ -49,6 +50,77 @@ class MoldExited:
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationStaged:
+    """A reload has begun."""
+
+    generation: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRefused:
+    """The new generation cannot be used, for a reason that its mold or its first child has shown."""
+
+    generation: int
+    why: str
+    exit_code: ExitCode = ExitCode.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationPromoted:
+    """The new generation serves."""
+
+    generation: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationHolds:
+    """The new generation holds the target."""
+
+    generation: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettled:
+    """The new generation has passed its probation."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationGivenUp:
+    """The new generation is no good, and the one before serves."""
+
+    generation: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunsEnded:
+    """So many attempts have ended in children of a generation."""
+
+    generation: int
+    succeeded: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPressure:
+    """What the control group has of memory, and may have: one sample."""
+
+    used_bytes: int
+    limit_bytes: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DegradedEnded:
+    """A child has lived long enough to show that children can."""
+
+
+@dataclass(frozen=True, slots=True)
 class JanitorSpawned:
     """The janitor was exec'd."""
 
@@ -80,11 +152,12 @@ class JanitorExited:
 
 @dataclass(frozen=True, slots=True)
 class ChildAsked:
-    """The mold was asked for a child."""
+    """The mold was asked for a child. `draw`, uniform in [0, 1), spreads the limits of children that were born together."""
 
     slot: int
     generation: int
     at: float
+    draw: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +183,13 @@ class ChildSeen:
     slot: int
     activity: Activity
     deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChildWorn:
+    """The child has begun as many runs as it may."""
+
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,27 +268,9 @@ class RestartAsked:
     slots: frozenset[int]
 
 
-Event = (
-    MoldSpawned
-    | MoldReady
-    | MoldFailed
-    | MoldKilled
-    | MoldExited
-    | JanitorSpawned
-    | JanitorTicked
-    | JanitorDismissed
-    | JanitorExited
-    | ChildAsked
-    | ChildSaidHello
-    | ChildBooted
-    | ChildSeen
-    | MemorySeen
-    | DrainSent
-    | InterruptSent
-    | KillSent
-    | ChildExited
-    | SpawnFailed
-    | Scaled
-    | Forgiven
-    | RestartAsked
-)
+OfMold = MoldSpawned | MoldReady | MoldFailed | MoldKilled | MoldExited
+OfJanitor = JanitorSpawned | JanitorTicked | JanitorDismissed | JanitorExited
+OfRollout = GenerationStaged | GenerationRefused | GenerationPromoted | GenerationHolds | GenerationSettled | GenerationGivenUp
+OfFleet = SpawnFailed | Scaled | Forgiven | RestartAsked | RunsEnded | MemoryPressure | DegradedEnded
+OfChild = ChildSaidHello | ChildBooted | ChildSeen | ChildWorn | MemorySeen | DrainSent | InterruptSent | KillSent
+Event = OfMold | OfJanitor | OfRollout | OfFleet | OfChild | ChildAsked | ChildExited

@@ -45,6 +45,8 @@ def judge(status: ExitStatus, reason: Reason | None) -> Verdict:
     match reason:
         case Reason.RUN_TIMEOUT:
             return Verdict("timeout", Charge.ERROR)
+        case Reason.OVER_MEMORY if status.signal == signal.SIGKILL:
+            return Verdict("memory_limit", Charge.ERROR)
         case Reason.STOPPING | Reason.DRAIN_TIMEOUT | Reason.SURPLUS | Reason.OUTDATED | Reason.RESTART_ASKED if (
             status.signal == signal.SIGKILL
         ):

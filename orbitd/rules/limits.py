@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 MOST_CHILDREN = 48
@@ -30,8 +31,20 @@ class Limits:
     drain_seconds: float = 30.0
     kill_after_seconds: float = 10.0
     max_rss_bytes: int = 0
+    max_own_bytes: int = 0
+    memory_hard_factor: float = 2.0
+    max_runs: int = 0
+    max_lifetime_seconds: float = 0.0
+    jitter: float = 0.0
     max_surge: int = 1
+    max_surge_share: float = 0.0
+    canary_seconds: float = 0.0
+    probation_seconds: float = 30.0
     boots_at_once: int = 2
     look_seconds: float = 2.0
     janitor_stall_seconds: float = 30.0
     farewell_seconds: float = 5.0
+
+    def surge_of(self, target: int) -> int:
+        """How many children more than the target may live while others are replaced."""
+        return max(self.max_surge, min(MOST_SURGE, math.ceil(self.max_surge_share * target)))

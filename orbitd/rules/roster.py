@@ -12,10 +12,29 @@ from dataclasses import dataclass, field
 from orbitd.rules import backoff, events
 from orbitd.rules.backoff import History
 from orbitd.rules.limits import Limits
+from orbitd.rules.rollout import Outcomes, Rollout, Stage
 from orbitd.rules.states import Activity, Phase, Reason, SlotState
 
 HEAVY_SAMPLES = 2
-_WISHES = frozenset({Reason.STOPPING, Reason.SURPLUS, Reason.OUTDATED, Reason.DRAIN_TIMEOUT, Reason.RESTART_ASKED, Reason.KILL_ASKED})
+PRESSURE = 0.9
+"""A control group with more than this share of its memory in use is under pressure."""
+FEWEST_DEGRADED = 3
+DEGRADED_WINDOW_SECONDS = 60.0
+"""So many slots, or half of them, whose children have died early within this time: the service is degraded."""
+_WISHES = frozenset(
+    {
+        Reason.STOPPING,
+        Reason.SURPLUS,
+        Reason.OUTDATED,
+        Reason.ROLLED_BACK,
+        Reason.DRAIN_TIMEOUT,
+        Reason.RESTART_ASKED,
+        Reason.KILL_ASKED,
+        Reason.MAX_RUNS,
+        Reason.MAX_LIFETIME,
+        Reason.MEMORY_PRESSURE,
+    }
+)
 
 
 @dataclass(slots=True)
@@ -35,7 +54,12 @@ class Child:
     rss_bytes: int = 0
     own_bytes: int | None = None
     own_seen_at: float = 0.0
+    baseline_rss_bytes: int = 0
+    baseline_own_bytes: int = 0
     heavy_samples: int = 0
+    heavy_own_samples: int = 0
+    draw: float = 0.5
+    is_worn: bool = False
     is_unwanted: bool = False
 
     @property
@@ -56,7 +80,12 @@ class Child:
     @property
     def is_heavy(self) -> bool:
         """Was over its memory limit in consecutive samples."""
-        return self.heavy_samples >= HEAVY_SAMPLES
+        return max(self.heavy_samples, self.heavy_own_samples) >= HEAVY_SAMPLES
+
+    def is_bursting(self, limits: Limits) -> bool:
+        """Is so far over a memory limit that its run must not go on."""
+        factor = limits.memory_hard_factor
+        return (0 < limits.max_rss_bytes * factor < self.rss_bytes) or (0 < limits.max_own_bytes * factor < (self.own_bytes or 0))
 
 
 @dataclass(slots=True)
@@ -96,7 +125,8 @@ class Janitor:
 class Roster:
     """All processes of this daemon.
 
-    `generation` is the newest one whose mold was ever ready: 0 until the first. Children below it are outdated.
+    `generation` is the one that serves: 0 until the first. Children of another one are outdated, but for one *canary* of the
+    generation that is being tried. `outcomes` are those of the generations that serve or may serve again.
     """
 
     limits: Limits
@@ -106,6 +136,11 @@ class Roster:
     janitor: Janitor = field(default_factory=Janitor)
     generation: int = 0
     newest_generation: int = 0
+    rollout: Rollout | None = None
+    outcomes: dict[int, Outcomes] = field(default_factory=dict)
+    is_under_pressure: bool = False
+    early_deaths: list[tuple[float, int]] = field(default_factory=list)
+    degraded_since: float | None = None
 
     @classmethod
     def of(cls, max_slots: int, limits: Limits) -> Roster:
@@ -117,20 +152,29 @@ class Roster:
         return (slot.child for slot in self.slots if slot.child)
 
     def serving(self) -> list[Child]:
-        """Children that work or are about to."""
-        return [child for child in self.children() if child.is_serving]
+        """Children that work or are about to; a canary is on trial, and not counted here nor below."""
+        return [child for child in self.children() if child.is_serving and not self.is_on_trial(child)]
 
     def able(self) -> list[Child]:
         """Children that have come up."""
-        return [child for child in self.children() if child.is_able]
+        return [child for child in self.serving() if child.is_able]
 
     def ready(self) -> list[Child]:
         """Children that can claim."""
-        return [child for child in self.children() if child.is_ready]
+        return [child for child in self.serving() if child.is_ready]
+
+    def canary(self) -> Child | None:
+        """The child on trial."""
+        return next((child for child in self.children() if child.is_serving and self.is_on_trial(child)), None)
+
+    def is_on_trial(self, child: Child) -> bool:
+        """Whether it is the first child of a generation that does not serve yet."""
+        rollout = self.rollout
+        return rollout is not None and not rollout.is_promoted and child.generation == rollout.generation
 
     def is_outdated(self, child: Child) -> bool:
-        """Whether newer code than this child's is ready."""
-        return child.generation < self.generation
+        """Whether another generation than this child's serves, and it is not on trial."""
+        return child.generation != self.generation and not self.is_on_trial(child)
 
     def is_occupied(self, slot: Slot, now: float) -> bool:
         """Whether the slot has a child, or waits for one that has died."""
@@ -147,8 +191,24 @@ class Roster:
             return SlotState(child.activity.name.lower()) if child.activity else SlotState.WAITING
         return SlotState.DRAINING if child.phase is Phase.INTERRUPTED else SlotState(child.phase.value)
 
-    def note(self, event: events.Event) -> None:  # noqa: C901, PLR0912 - one arm an event: the list is the point
+    def note(self, event: events.Event) -> None:
         """Take down a fact."""
+        if isinstance(event, events.OfMold):
+            self._note_mold(event)
+        elif isinstance(event, events.OfJanitor):
+            self._note_janitor(event)
+        elif isinstance(event, events.OfRollout):
+            self._note_rollout(event)
+        elif isinstance(event, events.OfFleet):
+            self._note_fleet(event)
+        elif isinstance(event, events.ChildAsked):
+            self.slots[event.slot].child = Child(event.slot, event.generation, event.at, draw=event.draw)
+        elif isinstance(event, events.ChildExited):
+            self._child_exited(event.slot, str(event.status), event.at, event.draw)
+        elif child := self.slots[event.slot].child:
+            self._note_child(child, event)
+
+    def _note_mold(self, event: events.OfMold) -> None:
         match event:
             case events.MoldSpawned(generation, pid, at):
                 self.molds[generation] = Mold(generation, pid, at)
@@ -157,12 +217,16 @@ class Roster:
                 if mold := self.molds.get(generation):
                     mold.is_ready = True
                     self.mold_history = History()
-                    self.generation = max(self.generation, generation)
+                    if self.rollout and self.rollout.fallback and generation == self.rollout.generation:
+                        self.rollout.begin_trial()
             case events.MoldFailed(generation) | events.MoldKilled(generation):
                 if mold := self.molds.get(generation):
                     mold.is_leaving = True
             case events.MoldExited(generation, _, at, draw):
                 self._mold_exited(generation, at, draw)
+
+    def _note_janitor(self, event: events.OfJanitor) -> None:
+        match event:
             case events.JanitorSpawned(pid, at):
                 self.janitor = Janitor(pid, at, tick_at=at, history=self.janitor.history)
             case events.JanitorTicked(tick_at):
@@ -173,25 +237,27 @@ class Roster:
                 lifetime_seconds = at - self.janitor.asked_at
                 backoff.after_death(self.janitor.history, self.limits.janitor_backoff, lifetime_seconds=lifetime_seconds, now=at, draw=draw)
                 self.janitor.pid = None
-            case events.ChildAsked(slot, generation, at):
-                self.slots[slot].child = Child(slot, generation, at)
-            case events.ChildExited(slot, status, at, draw):
-                self._child_exited(slot, str(status), at, draw)
+
+    def _note_fleet(self, event: events.OfFleet) -> None:
+        match event:
             case events.SpawnFailed(role, slot, at, draw):
                 self._early_death(self._history(role, slot), at, draw)
             case events.Scaled(count, at):
                 self._forget_unwanted(count, at)
             case events.Forgiven():
-                self.mold_history = History()
-                for slot_record in self.slots:
-                    slot_record.history = History()
+                self._forgive()
             case events.RestartAsked(slots):
                 self._restart(slots)
-            case _:
-                if child := self.slots[event.slot].child:
-                    self._note_child(child, event)
+            case events.RunsEnded(generation, succeeded, failed):
+                outcomes = self.outcomes.setdefault(generation, Outcomes())
+                outcomes.succeeded += succeeded
+                outcomes.failed += failed
+            case events.MemoryPressure(used_bytes, limit_bytes, _):
+                self.is_under_pressure = used_bytes > PRESSURE * limit_bytes
+            case events.DegradedEnded():
+                self.degraded_since, self.early_deaths = None, []
 
-    def _note_child(self, child: Child, event: events.Event) -> None:
+    def _note_child(self, child: Child, event: events.OfChild) -> None:
         match event:
             case events.ChildSaidHello(_, pid):
                 child.pid = pid
@@ -199,18 +265,59 @@ class Roster:
                 child.phase, child.booted_at = Phase.UP, at
             case events.ChildSeen(_, activity, deadline):
                 child.activity, child.run_deadline = activity, deadline
+            case events.ChildWorn():
+                child.is_worn = True
             case events.MemorySeen(_, rss_bytes, own_bytes, at):
-                child.rss_bytes = rss_bytes
-                if own_bytes is not None:
-                    child.own_bytes, child.own_seen_at = own_bytes, at
-                is_over = 0 < self.limits.max_rss_bytes < rss_bytes
-                child.heavy_samples = child.heavy_samples + 1 if is_over else 0
+                self._note_memory(child, rss_bytes, own_bytes, at)
             case events.DrainSent(_, reason, until):
                 child.phase, child.reason, child.until = Phase.DRAINING, reason, until
             case events.InterruptSent(_, reason, until):
                 child.phase, child.reason, child.until = Phase.INTERRUPTED, reason, until
             case events.KillSent(_, reason):
                 child.phase, child.reason, child.until = Phase.DYING, reason, None
+
+    def _note_memory(self, child: Child, rss_bytes: int, own_bytes: int | None, at: float) -> None:
+        child.rss_bytes = rss_bytes
+        child.heavy_samples = child.heavy_samples + 1 if 0 < self.limits.max_rss_bytes < rss_bytes else 0
+        if own_bytes is None:
+            return
+        child.heavy_own_samples = child.heavy_own_samples + 1 if 0 < self.limits.max_own_bytes < own_bytes else 0
+        if child.own_bytes is None:
+            child.baseline_rss_bytes, child.baseline_own_bytes = rss_bytes, own_bytes
+        child.own_bytes, child.own_seen_at = own_bytes, at
+
+    def _note_rollout(self, event: events.OfRollout) -> None:
+        rollout = self.rollout
+        match event:
+            case events.GenerationStaged(generation, at):
+                overtaken = rollout if rollout is None or rollout.is_promoted else rollout.overtaken
+                self.rollout = Rollout(generation, overtaken.fallback if overtaken else self.generation, at, overtaken=overtaken)
+            case events.GenerationRefused(generation, why, exit_code) if rollout and rollout.generation == generation:
+                rollout.trouble, rollout.exit_code = why, exit_code
+            case events.GenerationPromoted(generation, at) if rollout:
+                rollout.move_to(Stage.ROLLING, at)
+                rollout.overtaken = None
+                self.generation = generation
+            case events.GenerationHolds(_, at) if rollout:
+                rollout.move_to(Stage.PROBATION, at)
+            case events.GenerationSettled(generation):
+                self.rollout = None
+                self.outcomes = {each: outcomes for each, outcomes in self.outcomes.items() if each == generation}
+            case events.GenerationGivenUp(generation) if rollout:
+                self.rollout = rollout.overtaken
+                self.outcomes.pop(generation, None)
+                if rollout.is_promoted:
+                    self.generation = rollout.fallback
+                    self._forgive()
+            case _:
+                pass
+
+    def _forgive(self) -> None:
+        """Nothing that has died so far speaks against another try."""
+        self.mold_history = History()
+        self.degraded_since, self.early_deaths = None, []
+        for slot in self.slots:
+            slot.history = History()
 
     def _restart(self, slots: frozenset[int]) -> None:
         for slot in slots:
@@ -245,9 +352,27 @@ class Roster:
         child, slot.child, slot.last_exit = slot.child, None, status
         if child is None or _is_planned(child):
             return
-        slot.restarts += 1
         lifetime_seconds = at - child.booted_at if child.booted_at is not None else 0.0
+        if lifetime_seconds < self.limits.backoff.min_uptime_seconds:
+            self._note_early_death(child, status, at)
+        if self.is_on_trial(child):
+            return  # its generation has no claim to a slot yet
+        slot.restarts += 1
         backoff.after_death(slot.history, self.limits.backoff, lifetime_seconds=lifetime_seconds, now=at, draw=draw)
+
+    def _note_early_death(self, child: Child, status: str, at: float) -> None:
+        """One more reason to give the child's generation up, or to stop filling slots for nothing."""
+        rollout = self.rollout
+        while rollout and rollout.generation != child.generation:
+            rollout = rollout.overtaken
+        if rollout:
+            rollout.early_deaths, rollout.last_death = rollout.early_deaths + 1, status
+            if not rollout.is_promoted:
+                rollout.trouble = rollout.trouble or f"its first child died: {status}"
+        self.early_deaths = [(when, slot) for when, slot in self.early_deaths if at - when < DEGRADED_WINDOW_SECONDS] + [(at, child.slot)]
+        occupied = sum(slot.child is not None or slot.history.is_waiting(at) for slot in self.slots) + 1
+        if len({slot for _, slot in self.early_deaths}) >= max(FEWEST_DEGRADED, occupied / 2) and self.degraded_since is None:
+            self.degraded_since = at
 
 
 def _is_planned(child: Child) -> bool:

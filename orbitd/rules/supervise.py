@@ -3,9 +3,9 @@
 `decide` is lazy, and the arbiter notes each action in the roster as it performs it. So a later rule sees what an earlier
 one did, and only in that way. Each rule is a reconciler: it compares what is with what should be, and holds no memory.
 
-Replacing is one mechanism. Children that must leave (outdated ones, those whom the operator wants replaced, and one that is
-over its memory limit) raise the number of children wanted by a small surge; once more are able than asked for, the surplus
-is drained, leaving and idle ones first. So the number able to claim never falls below the target for our sake.
+Replacing is one mechanism. Children that must leave (outdated ones, those whom the operator wants replaced, and one that has
+reached a limit) raise the number of children wanted by a small surge; once more are able than asked for, the surplus is
+drained, leaving and idle ones first. So the number able to claim never falls below the target for our sake.
 """
 
 from __future__ import annotations
@@ -13,10 +13,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orbitd.rules.actions import Action, DismissJanitor, Drain, Interrupt, Kill, KillJanitor, KillMold, Spawn, SpawnJanitor, SpawnMold
+from orbitd.rules.actions import (
+    Action,
+    DismissJanitor,
+    Drain,
+    EndDegraded,
+    Interrupt,
+    Kill,
+    KillJanitor,
+    KillMold,
+    Spawn,
+    SpawnJanitor,
+    SpawnMold,
+)
 from orbitd.rules.limits import Limits
+from orbitd.rules.recycling import retire_at, retiring
+from orbitd.rules.rollout import Stage
 from orbitd.rules.roster import Child, Roster
 from orbitd.rules.states import Activity, Phase, Reason, StopLevel
+from orbitd.rules.transaction import advance, next_step_due
 
 
 @dataclass(slots=True)
@@ -35,10 +50,13 @@ def decide(roster: Roster, desired: Desired, limits: Limits, now: float) -> Iter
     if desired.stop_level:
         yield from wind_down(roster, desired, limits, now)
         return
-    yield from keep_the_molds(roster, desired, now)
+    yield from advance(roster, desired.generation, desired.count, limits, now)
+    yield from keep_the_molds(roster, now)
     yield from keep_the_janitor(roster, limits, now)
+    yield from end_degraded(roster, limits, now)
+    yield from spawn_the_canary(roster)
     yield from spawn_the_missing(roster, desired, limits, now)
-    yield from drain_the_surplus(roster, desired)
+    yield from drain_the_surplus(roster, desired, limits, now)
 
 
 def is_finished(roster: Roster, desired: Desired) -> bool:
@@ -63,7 +81,9 @@ def kill_the_late(roster: Roster, limits: Limits, now: float) -> Iterator[Action
             case Phase.DRAINING if child.until is not None and now >= child.until:
                 yield Interrupt(child.slot, Reason.DRAIN_TIMEOUT, now + limits.kill_after_seconds)
             case Phase.INTERRUPTED if child.until is not None and now >= child.until:
-                yield Kill(child.slot, Reason.DRAIN_TIMEOUT)
+                yield Kill(child.slot, Reason.OVER_MEMORY if child.reason is Reason.OVER_MEMORY else Reason.DRAIN_TIMEOUT)
+            case Phase.UP | Phase.DRAINING if child.is_bursting(limits):
+                yield Interrupt(child.slot, Reason.OVER_MEMORY, now + limits.kill_after_seconds)
             case _:
                 pass
 
@@ -95,13 +115,14 @@ def _part_with_janitor(roster: Roster, limits: Limits, now: float) -> Iterator[A
         yield KillJanitor()
 
 
-def keep_the_molds(roster: Roster, desired: Desired, now: float) -> Iterator[Action]:
-    """One mold for the current generation, one for the desired; older ones go, once nobody needs them to go back to."""
-    for generation in sorted({roster.generation, desired.generation} - {0}):
+def keep_the_molds(roster: Roster, now: float) -> Iterator[Action]:
+    """One mold for the generation that serves, one for that on its way, and one to go back to; others are let go."""
+    needed = {roster.generation} | (roster.rollout.generations() if roster.rollout else set())
+    for generation in sorted(needed - {0}):
         if generation not in roster.molds and not roster.mold_history.is_waiting(now):
             yield SpawnMold(generation)
     for mold in list(roster.molds.values()):
-        if mold.generation not in (roster.generation, desired.generation) and not mold.is_leaving:
+        if mold.generation not in needed and not mold.is_leaving:
             yield KillMold(mold.generation)
 
 
@@ -128,61 +149,84 @@ def spawn_the_missing(roster: Roster, desired: Desired, limits: Limits, now: flo
     due = [slot for slot in empty if not slot.history.is_waiting(now)]
     serving = roster.serving()
     dying = sum(child.phase is Phase.DYING for child in roster.children())
-    missing = desired.count + surge(roster, limits) - len(serving) - len(waiting) - dying
+    surge = min(limits.surge_of(desired.count), len(leaving(roster, limits, now)))
+    missing = desired.count + surge - len(serving) - len(waiting) - dying
     booting = sum(child.phase is Phase.STARTING for child in serving)
-    for slot in due[: max(0, min(missing, limits.boots_at_once - booting))]:
+    for slot in due[: max(0, min(missing, limits.boots_at_once - booting, _probes_left(roster, limits, now)))]:
         yield Spawn(slot.index, roster.generation)
 
 
-def surge(roster: Roster, limits: Limits) -> int:
-    """How many children above the target may live while some wait to be replaced."""
-    return min(limits.max_surge, len(leaving(roster)))
+def _probes_left(roster: Roster, limits: Limits, now: float) -> int:
+    """How many children may be tried: in a degraded service one at a time, until it has lived long enough."""
+    if roster.degraded_since is None:
+        return len(roster.slots)
+    return 1 - sum(not _is_proven(child, limits, now) for child in roster.serving())
 
 
-def leaving(roster: Roster) -> list[Child]:
-    """Who must be replaced: every outdated or unwanted child, and one child over its memory limit, the heaviest.
-
-    One, for the whole fleet: limits must never restart everything together.
-    """
-    serving = roster.serving()
-    unwanted = [child for child in serving if child.is_unwanted or roster.is_outdated(child)]
-    heavy = [child for child in serving if child.is_heavy and child not in unwanted]
-    one_is_leaving = any(child.phase is Phase.DRAINING and child.reason is Reason.OVER_MEMORY for child in roster.children())
-    if not heavy or one_is_leaving:
-        return unwanted
-    return [*unwanted, max(heavy, key=lambda child: child.rss_bytes)]
+def end_degraded(roster: Roster, limits: Limits, now: float) -> Iterator[Action]:
+    """A child that was born into a degraded service and has lived long enough ends that."""
+    since = roster.degraded_since
+    if since is not None and any(child.asked_at >= since and _is_proven(child, limits, now) for child in roster.serving()):
+        yield EndDegraded()
 
 
-def drain_the_surplus(roster: Roster, desired: Desired) -> Iterator[Action]:
+def _is_proven(child: Child, limits: Limits, now: float) -> bool:
+    return child.booted_at is not None and now >= child.booted_at + limits.backoff.min_uptime_seconds
+
+
+def spawn_the_canary(roster: Roster) -> Iterator[Action]:
+    """One child of the generation that is tried, beside all others."""
+    rollout = roster.rollout
+    if rollout is None or rollout.stage is not Stage.CANARY or rollout.trouble or roster.canary():
+        return
+    mold = roster.molds.get(rollout.generation)
+    empty = [slot for slot in roster.slots if slot.child is None]
+    if mold and mold.is_ready and not mold.is_leaving and empty:
+        yield Spawn(empty[-1].index, rollout.generation)
+
+
+def leaving(roster: Roster, limits: Limits, now: float) -> dict[int, Reason]:
+    """Which slots' children must be replaced, and why: every outdated or unwanted child, and the holder of the retire token."""
+    reasons = {child.slot: reason for child in roster.serving() if (reason := _why_unwanted(roster, child))}
+    if (retired := retiring(roster, limits, now)) is not None:
+        child, reason = retired
+        reasons.setdefault(child.slot, reason)
+    return reasons
+
+
+def _why_unwanted(roster: Roster, child: Child) -> Reason | None:
+    if roster.is_outdated(child):
+        return Reason.OUTDATED if child.generation < roster.generation else Reason.ROLLED_BACK
+    return Reason.RESTART_ASKED if child.is_unwanted else None
+
+
+def drain_the_surplus(roster: Roster, desired: Desired, limits: Limits, now: float) -> Iterator[Action]:
     """Drain what is more than wanted: those that must leave first, idle before busy, the highest slot first.
 
     A child that must leave is replaced only by one that is as far as itself: one that still starts, or waits for the
     database, is no match for one that can claim. After a scale-down those that start go first.
     """
-    goers = leaving(roster)
+    goers = leaving(roster, limits, now)
     candidates = roster.able() if goers else roster.serving()
     excess, spare_ready = len(candidates) - desired.count, len(roster.ready()) - desired.count
-    candidates.sort(key=lambda child: (child not in goers, child.phase is not Phase.STARTING, child.activity is Activity.BUSY, -child.slot))
+    candidates.sort(
+        key=lambda child: (child.slot not in goers, child.phase is not Phase.STARTING, child.activity is Activity.BUSY, -child.slot)
+    )
     for child in candidates[: max(0, excess)]:
-        if child in goers and child.is_ready:
+        if child.slot in goers and child.is_ready:
             if spare_ready <= 0:
                 continue
             spare_ready -= 1
-        yield Drain(child.slot, _reason(roster, child))
-
-
-def _reason(roster: Roster, child: Child) -> Reason:
-    if roster.is_outdated(child):
-        return Reason.OUTDATED
-    if child.is_unwanted:
-        return Reason.RESTART_ASKED
-    return Reason.OVER_MEMORY if child.is_heavy else Reason.SURPLUS
+        yield Drain(child.slot, goers.get(child.slot, Reason.SURPLUS))
 
 
 def next_deadline(roster: Roster, desired: Desired, limits: Limits, now: float) -> float:
     """When `decide` may have something new to say although nothing happens. Never before `now`."""
     times = [mold.asked_at + limits.boot_seconds for mold in roster.molds.values() if not mold.is_ready and not mold.is_leaving]
     times += [_child_deadline(child, limits) for child in roster.children()]
+    if not desired.stop_level:
+        times.append(next_step_due(roster, limits))
+        times += [at for child in roster.serving() for at in _turning_points(roster, child, limits) if at > now]
     times += [slot.history.not_before for slot in roster.slots if slot.child is None and slot.history.is_waiting(now)]
     times += [history.not_before for history in (roster.mold_history, roster.janitor.history) if history.is_waiting(now)]
     if roster.janitor.pid is not None and roster.janitor.dismissed_at is None:
@@ -190,6 +234,14 @@ def next_deadline(roster: Roster, desired: Desired, limits: Limits, now: float) 
     if desired.stop_level:
         times.append(now + limits.look_seconds)
     return max(now, min(times, default=now + 3600.0))
+
+
+def _turning_points(roster: Roster, child: Child, limits: Limits) -> Iterator[float]:
+    """When a child will have lived long enough: to be retired, and to end a degraded service."""
+    if child.booted_at is not None:
+        yield retire_at(child, child.booted_at, limits)
+        if roster.degraded_since is not None:
+            yield child.booted_at + limits.backoff.min_uptime_seconds
 
 
 def _child_deadline(child: Child, limits: Limits) -> float:

@@ -73,19 +73,20 @@ class Tally:
         """Since the start."""
         return self.total * 3600 / max(now - self.started_at, 1.0)
 
-    def note(self, slot: int, count: Count, now: float) -> None:
-        """What the child of a slot says now."""
+    def note(self, slot: int, count: Count, now: float) -> tuple[int, int]:
+        """What the child of a slot says now; how many attempts have succeeded and failed since it last did."""
         before = self._seen.get(slot, Count())
         self._seen[slot] = count
         succeeded, failed = count.succeeded - before.succeeded, count.failed - before.failed
         if succeeded <= 0 and failed <= 0:
-            return
+            return 0, 0
         self._add(succeeded, failed, now)
         self._timed += succeeded + failed
         self.seconds_total += max(0.0, count.seconds_total - before.seconds_total)
         self.seconds_least = min(self.seconds_least or count.seconds_least, count.seconds_least)
         self.seconds_most = max(self.seconds_most, count.seconds_most)
         self.last_ended_at = max(self.last_ended_at or 0.0, count.ended_at)
+        return succeeded, failed
 
     def bury(self, slot: int, *, lost_runs: int, now: float) -> None:
         """The child of a slot is dead; attempts that it had begun have failed with it."""

@@ -113,7 +113,7 @@ def test_a_reload_runs_the_new_code_and_a_busy_old_child_finishes(daemon: Daemon
     assert daemon.await_run(held, "succeeded")["result"] == 1
     status = daemon.await_status(_ready(2))
     assert {slot["generation"] for slot in status["slots"]} == {2}
-    assert [each["generation"] for each in status["processes"] if each["role"] == "mold"] == [2]
+    daemon.await_status(lambda status: [each["generation"] for each in status["processes"] if each["role"] == "mold"] == [2])
     assert status["last_reload"]["ok"] is True
 
 

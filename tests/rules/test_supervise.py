@@ -15,6 +15,7 @@ from orbitd.rules.states import Activity, Phase, Reason, SlotState, StopLevel
 from orbitd.rules.supervise import Desired, decide, is_finished, next_deadline
 
 KILLED = ExitStatus(signal=signal.SIGKILL)
+STEPS = actions.Stage | actions.Promote | actions.Hold | actions.Settle | actions.GiveUp | actions.EndDegraded
 
 
 @dataclass
@@ -32,13 +33,13 @@ class Fleet:
         self.log: list[actions.Action] = []
 
     def turn(self) -> list[actions.Action]:
-        """Decide once, and note what each action does at once."""
+        """Decide once, and note what each action does at once. What is done to processes; steps of a reload are in the log."""
         done = []
         for action in decide(self.roster, self.desired, self.limits, self.now):
             done.append(action)
             self._perform(action)
         self.log += done
-        return done
+        return [action for action in done if not isinstance(action, STEPS)]
 
     def settle(self) -> None:
         """Turn until nothing more is decided; molds become ready and children boot."""
@@ -80,13 +81,27 @@ class Fleet:
     def phases(self) -> dict[int, Phase]:
         return {child.slot: child.phase for child in self.roster.children()}
 
-    def _perform(self, action: actions.Action) -> None:
+    def _perform(self, action: actions.Action) -> None:  # noqa: C901 - one arm an action
         self.pid += 1
         match action:
             case actions.SpawnMold(generation):
                 self.roster.note(events.MoldSpawned(generation, self.pid, self.now))
             case actions.KillMold(generation):
                 self.roster.note(events.MoldKilled(generation))
+            case actions.Stage(generation):
+                self.roster.note(events.GenerationStaged(generation, self.now))
+            case actions.Promote(generation):
+                self.roster.note(events.GenerationPromoted(generation, self.now))
+            case actions.Hold(generation):
+                self.roster.note(events.GenerationHolds(generation, self.now))
+            case actions.Settle(generation):
+                self.roster.note(events.GenerationSettled(generation))
+            case actions.GiveUp(generation):
+                self.roster.note(events.GenerationGivenUp(generation, self.now))
+                rollout = self.roster.rollout
+                self.desired.generation = rollout.generation if rollout else self.roster.generation
+            case actions.EndDegraded():
+                self.roster.note(events.DegradedEnded())
             case actions.SpawnJanitor():
                 self.roster.note(events.JanitorSpawned(self.pid, self.now))
             case actions.DismissJanitor() | actions.KillJanitor():
@@ -238,7 +253,7 @@ def test_a_mold_that_fails_leaves_the_old_generation_and_its_mold() -> None:
     fleet.desired.generation = 2
     assert fleet.turn() == [actions.SpawnMold(2)]
     fleet.roster.note(events.MoldFailed(2))
-    fleet.desired.generation = 1
+    fleet.roster.note(events.GenerationRefused(2, "SyntaxError"))
     fleet.roster.note(events.MoldExited(2, ExitStatus(code=78), fleet.now, 0.5))
     assert fleet.turn() == []
     fleet.die(0)
@@ -269,7 +284,7 @@ def test_three_heavy_children_are_replaced_one_at_a_time() -> None:
     fleet = Fleet(count=3, limits=limits).up()
     for slot in (0, 1, 2):
         for _ in range(2):
-            fleet.seen(slot, Activity.BUSY, rss_bytes=2000 + slot)
+            fleet.seen(slot, Activity.BUSY, rss_bytes=1500 + slot)
     fleet.settle()
     assert [phase for phase in fleet.phases().values() if phase is Phase.DRAINING] == [Phase.DRAINING]
     assert fleet.phases()[2] is Phase.DRAINING

@@ -62,6 +62,8 @@ class Daemon:
             "restart.backoff_first": "50ms",
             "restart.backoff_longest": "500ms",
             "restart.max_restarts": 100_000,
+            "reload.canary_time": "0",
+            "reload.probation": "1s",
             "runs.backoff": ["10ms"],
             **options,
         }
