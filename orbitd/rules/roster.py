@@ -291,7 +291,8 @@ class Roster:
         match event:
             case events.GenerationStaged(generation, at):
                 overtaken = rollout if rollout is None or rollout.is_promoted else rollout.overtaken
-                self.rollout = Rollout(generation, overtaken.fallback if overtaken else self.generation, at, overtaken=overtaken)
+                fallback = (overtaken.fallback if overtaken else 0) or self.generation
+                self.rollout = Rollout(generation, fallback, at, overtaken=overtaken)
             case events.GenerationRefused(generation, why, exit_code) if rollout and rollout.generation == generation:
                 rollout.trouble, rollout.exit_code = why, exit_code
             case events.GenerationPromoted(generation, at) if rollout:

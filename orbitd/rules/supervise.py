@@ -54,7 +54,7 @@ def decide(roster: Roster, desired: Desired, limits: Limits, now: float) -> Iter
     yield from keep_the_molds(roster, now)
     yield from keep_the_janitor(roster, limits, now)
     yield from end_degraded(roster, limits, now)
-    yield from spawn_the_canary(roster)
+    yield from spawn_the_canary(roster, now)
     yield from spawn_the_missing(roster, desired, limits, now)
     yield from drain_the_surplus(roster, desired, limits, now)
 
@@ -158,9 +158,10 @@ def spawn_the_missing(roster: Roster, desired: Desired, limits: Limits, now: flo
 
 def _probes_left(roster: Roster, limits: Limits, now: float) -> int:
     """How many children may be tried: in a degraded service one at a time, until it has lived long enough."""
-    if roster.degraded_since is None:
+    since = roster.degraded_since
+    if since is None:
         return len(roster.slots)
-    return 1 - sum(not _is_proven(child, limits, now) for child in roster.serving())
+    return 1 - sum(child.asked_at >= since and not _is_proven(child, limits, now) for child in roster.serving())
 
 
 def end_degraded(roster: Roster, limits: Limits, now: float) -> Iterator[Action]:
@@ -174,15 +175,15 @@ def _is_proven(child: Child, limits: Limits, now: float) -> bool:
     return child.booted_at is not None and now >= child.booted_at + limits.backoff.min_uptime_seconds
 
 
-def spawn_the_canary(roster: Roster) -> Iterator[Action]:
+def spawn_the_canary(roster: Roster, now: float) -> Iterator[Action]:
     """One child of the generation that is tried, beside all others."""
     rollout = roster.rollout
     if rollout is None or rollout.stage is not Stage.CANARY or rollout.trouble or roster.canary():
         return
     mold = roster.molds.get(rollout.generation)
-    empty = [slot for slot in roster.slots if slot.child is None]
-    if mold and mold.is_ready and not mold.is_leaving and empty:
-        yield Spawn(empty[-1].index, rollout.generation)
+    free = next((slot for slot in roster.slots if not roster.is_occupied(slot, now)), None)
+    if mold and mold.is_ready and not mold.is_leaving and free:
+        yield Spawn(free.index, rollout.generation)
 
 
 def leaving(roster: Roster, limits: Limits, now: float) -> dict[int, Reason]:

@@ -2,119 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-from dataclasses import dataclass, field
-
-from hypothesis import given, settings, strategies as st
-
 from orbitd.rules import actions, events
 from orbitd.rules.exits import ExitStatus
 from orbitd.rules.limits import Backoff, Limits
-from orbitd.rules.roster import Roster
 from orbitd.rules.states import Activity, Phase, Reason, SlotState, StopLevel
-from orbitd.rules.supervise import Desired, decide, is_finished, next_deadline
-
-KILLED = ExitStatus(signal=signal.SIGKILL)
-STEPS = actions.Stage | actions.Promote | actions.Hold | actions.Settle | actions.GiveUp | actions.EndDegraded
-
-
-@dataclass
-class Fleet:
-    """A simulated fleet: each action has its usual consequence, at once or when the test says so."""
-
-    count: int = 2
-    limits: Limits = field(default_factory=lambda: Limits(backoff=Backoff(), janitor_backoff=Backoff(), boots_at_once=64))
-    now: float = 1000.0
-    pid: int = 100
-
-    def __post_init__(self) -> None:
-        self.roster = Roster.of(16, self.limits)
-        self.desired = Desired(self.count)
-        self.log: list[actions.Action] = []
-
-    def turn(self) -> list[actions.Action]:
-        """Decide once, and note what each action does at once. What is done to processes; steps of a reload are in the log."""
-        done = []
-        for action in decide(self.roster, self.desired, self.limits, self.now):
-            done.append(action)
-            self._perform(action)
-        self.log += done
-        return [action for action in done if not isinstance(action, STEPS)]
-
-    def settle(self) -> None:
-        """Turn until nothing more is decided; molds become ready and children boot."""
-        for _ in range(100):
-            self.roster.note(events.JanitorTicked(self.now))
-            acted = self.turn()
-            for mold in list(self.roster.molds.values()):
-                if mold.is_leaving:
-                    self.roster.note(events.MoldExited(mold.generation, KILLED, self.now, 0.5))
-                elif not mold.is_ready:
-                    self.roster.note(events.MoldReady(mold.generation))
-                    acted.append(actions.KillMold(0))
-            for child in list(self.roster.children()):
-                if child.phase is Phase.STARTING:
-                    self.boot(child.slot)
-                    acted.append(actions.Kill(0, Reason.STOPPING))
-            if not acted:
-                return
-        raise AssertionError(f"never settled: {self.log[-10:]}")
-
-    def up(self) -> Fleet:
-        """A fleet that has come up."""
-        self.settle()
-        self.log.clear()
-        return self
-
-    def die(self, slot: int, status: ExitStatus = KILLED, draw: float = 0.999) -> None:
-        self.roster.note(events.ChildExited(slot, status, self.now, draw))
-
-    def seen(self, slot: int, activity: Activity = Activity.IDLE, *, deadline: float = 0.0, rss_bytes: int | None = None) -> None:
-        self.roster.note(events.ChildSeen(slot, activity, deadline))
-        if rss_bytes is not None:
-            self.roster.note(events.MemorySeen(slot, rss_bytes, None, self.now))
-
-    def boot(self, slot: int, activity: Activity = Activity.IDLE) -> None:
-        self.roster.note(events.ChildBooted(slot, self.now))
-        self.seen(slot, activity)
-
-    def phases(self) -> dict[int, Phase]:
-        return {child.slot: child.phase for child in self.roster.children()}
-
-    def _perform(self, action: actions.Action) -> None:  # noqa: C901 - one arm an action
-        self.pid += 1
-        match action:
-            case actions.SpawnMold(generation):
-                self.roster.note(events.MoldSpawned(generation, self.pid, self.now))
-            case actions.KillMold(generation):
-                self.roster.note(events.MoldKilled(generation))
-            case actions.Stage(generation):
-                self.roster.note(events.GenerationStaged(generation, self.now))
-            case actions.Promote(generation):
-                self.roster.note(events.GenerationPromoted(generation, self.now))
-            case actions.Hold(generation):
-                self.roster.note(events.GenerationHolds(generation, self.now))
-            case actions.Settle(generation):
-                self.roster.note(events.GenerationSettled(generation))
-            case actions.GiveUp(generation):
-                self.roster.note(events.GenerationGivenUp(generation, self.now))
-                rollout = self.roster.rollout
-                self.desired.generation = rollout.generation if rollout else self.roster.generation
-            case actions.EndDegraded():
-                self.roster.note(events.DegradedEnded())
-            case actions.SpawnJanitor():
-                self.roster.note(events.JanitorSpawned(self.pid, self.now))
-            case actions.DismissJanitor() | actions.KillJanitor():
-                self.roster.note(events.JanitorDismissed(self.now))
-            case actions.Spawn(slot, generation):
-                self.roster.note(events.ChildAsked(slot, generation, self.now))
-                self.roster.note(events.ChildSaidHello(slot, self.pid))
-            case actions.Drain(slot, reason, until):
-                self.roster.note(events.DrainSent(slot, reason, until))
-            case actions.Interrupt(slot, reason, until):
-                self.roster.note(events.InterruptSent(slot, reason, until))
-            case actions.Kill(slot, reason):
-                self.roster.note(events.KillSent(slot, reason))
+from orbitd.rules.supervise import is_finished, next_deadline
+from tests.support.simulated import KILLED, Fleet
 
 
 def test_the_first_turn_starts_a_mold_and_the_janitor_and_no_child() -> None:
@@ -220,9 +113,9 @@ def test_a_busy_old_child_finishes_its_run_without_a_deadline() -> None:
     fleet.desired.generation = 2
     fleet.settle()
     assert fleet.phases()[0] is Phase.DRAINING
-    fleet.now += 3600
-    fleet.roster.note(events.JanitorTicked(fleet.now))
-    assert fleet.turn() == []
+    fleet.pass_time(3600)
+    fleet.settle()
+    assert fleet.phases()[0] is Phase.DRAINING
 
 
 def test_a_replacement_that_waits_for_the_database_is_no_match_for_a_child_that_can_claim() -> None:
@@ -475,71 +368,3 @@ def test_a_child_that_the_operator_kills_is_replaced_at_once_however_often() -> 
         fleet.die(0)
         assert fleet.turn() == [actions.Spawn(0, 1)]
         fleet.settle()
-
-
-HAPPENINGS = st.sampled_from(
-    ["restart", "die", "boot", "mold_dies", "janitor_dies", "more", "fewer", "reload", "time", "heavy", "busy", "leave"]
-)
-
-
-@settings(max_examples=300)
-@given(st.lists(st.tuples(HAPPENINGS, st.integers(0, 7), st.floats(0, 0.999)), max_size=60))
-def test_whatever_happens_the_fleet_converges_and_no_slot_gets_two_orders_in_a_turn(story: list[tuple[str, int, float]]) -> None:
-    limits = Limits(backoff=Backoff(), janitor_backoff=Backoff(), boots_at_once=3, max_rss_bytes=1000)
-    fleet = Fleet(count=3, limits=limits)
-    for what, slot, draw in story:
-        _happen(fleet, what, slot, draw)
-        done = fleet.turn()
-        slots = [action.slot for action in done if isinstance(action, actions.Spawn | actions.Drain | actions.Kill | actions.Interrupt)]
-        assert len(slots) == len(set(slots)), done
-        assert len(list(fleet.roster.children())) <= 16
-        if next_deadline(fleet.roster, fleet.desired, fleet.limits, fleet.now) <= fleet.now:
-            assert fleet.turn() != [], "a busy loop: it is due now, and nothing is to be done"
-    for _ in range(200):  # no more faults: time passes, what is drained leaves, what starts boots
-        for child in list(fleet.roster.children()):
-            if not child.is_serving:
-                fleet.die(child.slot, ExitStatus(code=0))
-            else:
-                fleet.seen(child.slot, rss_bytes=1)
-        if fleet.roster.janitor.pid is not None and fleet.roster.janitor.dismissed_at is not None:
-            fleet.roster.note(events.JanitorExited(fleet.now, draw=0.5))
-        fleet.now += 30
-        fleet.roster.note(events.JanitorTicked(fleet.now))
-        fleet.settle()
-    assert len(fleet.roster.able()) == fleet.desired.count
-    assert {child.generation for child in fleet.roster.children()} <= {fleet.desired.generation}
-    assert not any(child.is_unwanted for child in fleet.roster.children())
-
-
-def _happen(fleet: Fleet, what: str, slot: int, draw: float) -> None:  # noqa: C901, PLR0912 - one arm a happening
-    child = fleet.roster.slots[slot].child
-    match what:
-        case "die" if child:
-            fleet.die(slot, draw=draw)
-        case "leave" if child and not child.is_serving:
-            fleet.die(slot, ExitStatus(code=0), draw)
-        case "boot" if child:
-            fleet.boot(slot)
-        case "heavy" if child:
-            fleet.seen(slot, rss_bytes=2000)
-        case "busy" if child:
-            fleet.seen(slot, Activity.BUSY, deadline=fleet.now + 5)
-        case "mold_dies":
-            for generation in list(fleet.roster.molds):
-                fleet.roster.note(events.MoldExited(generation, KILLED, fleet.now, draw))
-        case "janitor_dies" if fleet.roster.janitor.pid is not None:
-            fleet.roster.note(events.JanitorExited(fleet.now, draw))
-        case "more" | "fewer":
-            fleet.desired.count = min(max(fleet.desired.count + (1 if what == "more" else -1), 0), 6)
-            fleet.roster.note(events.Scaled(fleet.desired.count, fleet.now))
-        case "reload":
-            fleet.desired.generation += 1
-        case "restart":
-            fleet.roster.note(events.RestartAsked(frozenset({slot, 0})))
-        case "time":
-            fleet.now += draw * 20
-            for mold in fleet.roster.molds.values():
-                if not mold.is_leaving:
-                    fleet.roster.note(events.MoldReady(mold.generation))
-        case _:
-            pass
