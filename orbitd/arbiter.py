@@ -361,6 +361,9 @@ class Arbiter:
 
     def perform(self, action: actions.Action) -> None:  # noqa: C901, PLR0912 - one arm an action: the list is the point
         """Carry out a decision; the roster learns of it on the way."""
+        if isinstance(action, actions.Step):
+            self._take_step(action)
+            return
         match action:
             case actions.SpawnMold(generation):
                 with self._failing("mold"):
@@ -371,21 +374,6 @@ class Arbiter:
                 self.fleet.kill_mold(generation)
                 if is_late and not self.desired.stop_level:
                     self._mold_failed(generation, f"the import took longer than {self.limits.boot_seconds:g}s", ExitCode.FAILED)
-            case actions.Stage(generation):
-                self.note(events.GenerationStaged(generation, clock.now()))
-            case actions.Promote(generation):
-                self.note(events.GenerationPromoted(generation, clock.now()))
-                self._take_over(generation)
-            case actions.Hold(generation):
-                self.note(events.GenerationHolds(generation, clock.now()))
-                self._generations.conclude(generation, len(self.roster.able()))
-            case actions.Settle(generation):
-                self.note(events.GenerationSettled(generation))
-                self._generations.keep({generation})
-            case actions.GiveUp():
-                self._give_up(action)
-            case actions.EndDegraded():
-                self.note(events.DegradedEnded())
             case actions.SpawnJanitor():
                 with self._failing("janitor"):
                     self._spawn_janitor()
@@ -410,6 +398,26 @@ class Arbiter:
             case actions.Kill(slot, reason):
                 log.warn("child_killed", slot=slot, reason=reason)
                 self.fleet.kill_child(slot, reason)
+
+    def _take_step(self, step: actions.Step) -> None:
+        """A step of a reload, or of a degraded service."""
+        match step:
+            case actions.Stage(generation):
+                canary_seconds = limits_of(self._generations.of(generation).settings).canary_seconds
+                self.note(events.GenerationStaged(generation, clock.now(), canary_seconds))
+            case actions.Promote(generation):
+                self.note(events.GenerationPromoted(generation, clock.now()))
+                self._take_over(generation)
+            case actions.Hold(generation):
+                self.note(events.GenerationHolds(generation, clock.now()))
+                self._generations.conclude(generation, len(self.roster.able()))
+            case actions.Settle(generation):
+                self.note(events.GenerationSettled(generation))
+                self._generations.keep({generation})
+            case actions.GiveUp():
+                self._give_up(step)
+            case actions.EndDegraded():
+                self.note(events.DegradedEnded())
 
     @contextlib.contextmanager
     def _failing(self, role: str, slot: int | None = None) -> Iterator[None]:

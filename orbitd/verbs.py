@@ -21,7 +21,7 @@ from orbitd.control.wire import Answer, Request
 from orbitd.errors import ConfigError, Conflict, ExitCode, NoSuchObject, OrbitError, UsageError
 from orbitd.rules import actions
 from orbitd.rules.health import Finding
-from orbitd.rules.roster import Slot
+from orbitd.rules.roster import Roster, Slot
 from orbitd.rules.states import DaemonState, Phase, Reason, SlotState, StopLevel
 from orbitd.system import clock, log
 from orbitd.units import counted, rfc3339
@@ -234,9 +234,9 @@ class Verbs:
         states = [
             (DaemonState.STOPPING, arbiter.desired.stop_level > StopLevel.DRAIN),
             (DaemonState.DRAINING, arbiter.desired.stop_level == StopLevel.DRAIN),
+            (DaemonState.DEGRADED, roster.degraded_since is not None or any(_is_held(roster, slot, now) for slot in roster.slots)),
             (DaemonState.STARTING, roster.generation == 0 or (arbiter.reload.ok is None and arbiter.reload.generation == 1)),
             (DaemonState.WAITING_DATABASE, not arbiter.database.is_up),
-            (DaemonState.DEGRADED, any(roster.slot_state(slot, now) is SlotState.HELD for slot in roster.slots)),
             (DaemonState.RELOADING, arbiter.reload.ok is None),
             (DaemonState.PAUSED, arbiter.desired.is_paused),
         ]
@@ -256,7 +256,9 @@ class Verbs:
         reload = self._arbiter.reload
         if reload.generation == 1:
             return None
-        return {"ok": reload.ok, "generation": reload.generation, "at": _wall(reload.at), "error": reload.error}
+        rollout = self._arbiter.roster.rollout
+        stage = rollout.stage if rollout and rollout.generation == reload.generation else None
+        return {"ok": reload.ok, "generation": reload.generation, "at": _wall(reload.at), "error": reload.error, "stage": stage}
 
     def _processes(self) -> list[dict[str, Any]]:
         roster = self._arbiter.roster
@@ -287,6 +289,10 @@ class Verbs:
             "restarts": slot.restarts,
             "last_exit": slot.last_exit,
         }
+
+
+def _is_held(roster: Roster, slot: Slot, now: float) -> bool:
+    return roster.slot_state(slot, now) is SlotState.HELD
 
 
 def _reload_error(error: str, exit_code: ExitCode, generation: int) -> OrbitError:

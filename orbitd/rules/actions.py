@@ -113,20 +113,6 @@ class Kill:
     reason: Reason
 
 
-Action = (
-    SpawnMold
-    | KillMold
-    | Stage
-    | Promote
-    | Hold
-    | Settle
-    | GiveUp
-    | EndDegraded
-    | SpawnJanitor
-    | DismissJanitor
-    | KillJanitor
-    | Spawn
-    | Drain
-    | Interrupt
-    | Kill
-)
+OfProcess = SpawnMold | KillMold | SpawnJanitor | DismissJanitor | KillJanitor | Spawn | Drain | Interrupt | Kill
+Step = Stage | Promote | Hold | Settle | GiveUp | EndDegraded
+Action = OfProcess | Step

@@ -51,10 +51,11 @@ class MoldExited:
 
 @dataclass(frozen=True, slots=True)
 class GenerationStaged:
-    """A reload has begun."""
+    """A reload has begun. How long its first child must live is said by its own configuration, which does not count yet."""
 
     generation: int
     at: float
+    canary_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,9 @@ def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
     if roster.generation and roster.mold_history.is_waiting(now):
         message = "the code can no longer be imported as it was: children that die are not replaced"
         yield Finding("mold_failed", Status.WARNING, message, "orbitctl reload --wait")
+    if roster.degraded_since is not None:
+        message = f"{len({slot for _, slot in roster.early_deaths})} slots' children died soon after their start: one is tried at a time"
+        yield Finding("degraded", Status.ERROR, message, "orbitctl list --wide")
     for slot in roster.slots:
         if roster.slot_state(slot, now) is SlotState.HELD:
             message = f"slot {slot.index} is held: its child died {len(slot.history.deaths)} times, last of {slot.last_exit}"

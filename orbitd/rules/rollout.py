@@ -64,6 +64,7 @@ class Rollout:
     generation: int
     fallback: int
     since: float
+    canary_seconds: float
     stage: Stage = Stage.STAGING
     early_deaths: int = 0
     last_death: str = ""

@@ -289,10 +289,10 @@ class Roster:
     def _note_rollout(self, event: events.OfRollout) -> None:
         rollout = self.rollout
         match event:
-            case events.GenerationStaged(generation, at):
+            case events.GenerationStaged(generation, at, canary_seconds):
                 overtaken = rollout if rollout is None or rollout.is_promoted else rollout.overtaken
                 fallback = (overtaken.fallback if overtaken else 0) or self.generation
-                self.rollout = Rollout(generation, fallback, at, overtaken=overtaken)
+                self.rollout = Rollout(generation, fallback, at, canary_seconds, overtaken=overtaken)
             case events.GenerationRefused(generation, why, exit_code) if rollout and rollout.generation == generation:
                 rollout.trouble, rollout.exit_code = why, exit_code
             case events.GenerationPromoted(generation, at) if rollout:

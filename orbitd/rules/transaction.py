@@ -32,7 +32,7 @@ def next_step_due(roster: Roster, limits: Limits) -> float:
     """When `advance` may have something new to say although nothing happens."""
     rollout = roster.rollout
     if rollout and rollout.stage is Stage.CANARY and (canary := roster.canary()) and canary.booted_at is not None:
-        return canary.booted_at + limits.canary_seconds
+        return canary.booted_at + rollout.canary_seconds
     if rollout and rollout.stage is Stage.PROBATION:
         return rollout.since + limits.probation_seconds
     return float("inf")
@@ -54,7 +54,7 @@ def _has_passed(roster: Roster, rollout: Rollout, target: int, limits: Limits, n
             return rollout.fallback == 0 and mold is not None and mold.is_ready
         case Stage.CANARY:
             canary = roster.canary()
-            return canary is not None and canary.booted_at is not None and now >= canary.booted_at + limits.canary_seconds
+            return canary is not None and canary.booted_at is not None and now >= canary.booted_at + rollout.canary_seconds
         case Stage.ROLLING:
             able = roster.able()
             return len(able) >= target and not any(roster.is_outdated(child) for child in able)

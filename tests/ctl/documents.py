@@ -41,7 +41,7 @@ STATUS: Document = {
     "config": "/etc/orbitd.toml",
     "children": {"target": 4, "ready": 2, "busy": 1, "draining": 0, "starting": 0, "backoff": 2},
     "problems": [{"code": "slot_held", "message": "slot 2 is held: 11 early deaths\nthe last: SIGSEGV", "command": "orbitctl list"}],
-    "last_reload": {"ok": False, "generation": 8, "at": "2026-01-01T10:03:00Z", "error": "ImportError: no module\nmore"},
+    "last_reload": {"ok": False, "generation": 8, "at": "2026-01-01T10:03:00Z", "error": "ImportError: no module\nmore", "stage": None},
     "last_beat_at": "2026-01-01T10:04:59Z",
     "age_seconds": 0.0,
     "processes": [
@@ -55,7 +55,7 @@ STATUS_WELL: Document = STATUS | {
     "state": "running",
     "children": {"target": 4, "ready": 4, "busy": 1, "draining": 0, "starting": 0, "backoff": 0},
     "problems": [],
-    "last_reload": {"ok": True, "generation": 7, "at": "2026-01-01T08:00:00Z", "error": None},
+    "last_reload": {"ok": True, "generation": 7, "at": "2026-01-01T08:00:00Z", "error": None, "stage": None},
     "slots": [_SLOT | {"slot": number} for number in range(4)],
 }
 STATUS_FIRST: Document = STATUS | {

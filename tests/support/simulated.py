@@ -10,11 +10,10 @@ from orbitd.rules.exits import ExitStatus
 from orbitd.rules.limits import Backoff, Limits
 from orbitd.rules.rollout import Stage
 from orbitd.rules.roster import Roster
-from orbitd.rules.states import Activity, Phase, Reason
+from orbitd.rules.states import Activity, Phase
 from orbitd.rules.supervise import Desired, decide
 
 KILLED = ExitStatus(signal=signal.SIGKILL)
-STEPS = actions.Stage | actions.Promote | actions.Hold | actions.Settle | actions.GiveUp | actions.EndDegraded
 
 
 @dataclass
@@ -38,7 +37,7 @@ class Fleet:
             done.append(action)
             self._perform(action)
         self.log += done
-        return [action for action in done if not isinstance(action, STEPS)]
+        return [action for action in done if not isinstance(action, actions.Step)]
 
     def settle(self) -> None:
         """Turn until nothing more is decided; molds become ready and children boot."""
@@ -101,7 +100,7 @@ class Fleet:
         return {child.slot: child.phase for child in self.roster.children()}
 
     def _perform(self, action: actions.Action) -> None:
-        if isinstance(action, STEPS):
+        if isinstance(action, actions.Step):
             self._take_step(action)
             return
         self.pid += 1
@@ -124,10 +123,10 @@ class Fleet:
             case actions.Kill(slot, reason):
                 self.roster.note(events.KillSent(slot, reason))
 
-    def _take_step(self, step: STEPS) -> None:
+    def _take_step(self, step: actions.Step) -> None:
         match step:
             case actions.Stage(generation):
-                self.roster.note(events.GenerationStaged(generation, self.now))
+                self.roster.note(events.GenerationStaged(generation, self.now, self.limits.canary_seconds))
             case actions.Promote(generation):
                 self.roster.note(events.GenerationPromoted(generation, self.now))
             case actions.Hold(generation):
