@@ -359,7 +359,7 @@ class Arbiter:
 
     # --- effects ---
 
-    def perform(self, action: actions.Action) -> None:  # noqa: C901, PLR0912 - one arm an action: the list is the point
+    def perform(self, action: actions.Action) -> None:  # noqa: C901 - one arm an action: the list is the point
         """Carry out a decision; the roster learns of it on the way."""
         if isinstance(action, actions.Step):
             self._take_step(action)
