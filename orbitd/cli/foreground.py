@@ -11,6 +11,7 @@ from orbitd.arbiter import Arbiter
 from orbitd.cli.announce import announce, log_warnings
 from orbitd.cli.call import Act, Call
 from orbitd.config import Loaded, Settings
+from orbitd.control.peer import Access
 from orbitd.control.server import Server
 from orbitd.errors import Conflict
 from orbitd.incarnation import Incarnation
@@ -31,7 +32,8 @@ def run(call: Call) -> int:
         with _naming_the_other(socket):
             arbiter = Arbiter(loaded, reader(call), Incarnation.begin(config.state_dir(settings, loaded.environ)))
             verbs = Verbs(arbiter, str(call.file) if call.file else None)
-            server = Server(socket, arbiter.wakeup.selector, verbs.answer, clock=clock.now, group=settings.control.group)
+            access = Access(settings.control.group, settings.control.viewers)
+            server = Server(socket, arbiter.wakeup.selector, verbs.answer, access=access, clock=clock.now)
         undo.callback(server.close)
         if settings.instance.pid_file:
             undo.callback(PidFile.write(Path(settings.instance.pid_file)).remove)

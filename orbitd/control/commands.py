@@ -7,7 +7,7 @@ from it, orbitctl(1) is written from it. `orbitctl` keeps the rows of its run ve
 from __future__ import annotations
 
 import re
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -21,6 +21,20 @@ _AMOUNT = re.compile(r"[+-]?[0-9]{1,4}")
 _LONGEST_TEXT = 256 * 1024
 MOST_EVENTS = 1000
 """So many of its last events the daemon keeps."""
+
+
+class Role(IntEnum):
+    """What somebody may do; each may all that is below it. Who has which: see `peer.py`."""
+
+    NONE = 0
+    VIEW = 1
+    OPERATE = 2
+    ADMIN = 3
+
+    @property
+    def word(self) -> str:
+        """As it is told."""
+        return self.name.lower()
 
 
 class Kind(StrEnum):
@@ -75,6 +89,8 @@ class Command(NamedTuple):
     """Arguments that concern only `orbitctl`, and never travel."""
     example: str = ""
     """How it may be typed, after the program's name."""
+    role: Role = Role.ADMIN
+    """What somebody must be to ask the daemon for it: a row that does not say so is safe."""
 
     def checked(self, given: Mapping[str, object]) -> dict[str, Any]:
         """Every argument of the command, with its value or default. Raises UsageError."""
@@ -94,8 +110,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         command.name: command
         for command in (
-            Command("status", "reads", "the state of the daemon, its problems first", example="status --watch"),
-            Command("list", "reads", "the slots and the child in each, problems first", example="list -o wide"),
+            Command("status", "reads", "the state of the daemon, its problems first", example="status --watch", role=Role.VIEW),
+            Command("list", "reads", "the slots and the child in each, problems first", example="list -o wide", role=Role.VIEW),
             Command(
                 "health",
                 "reads",
@@ -107,8 +123,15 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                     Argument("nagios", Kind.FLAG, "one line and an exit code (0 1 2 3) as monitoring plugins give them", default=False),
                 ),
                 example="health --nagios",
+                role=Role.VIEW,
             ),
-            Command("metrics", "reads", "what this daemon has done since it was started, as in its report", example="metrics --json"),
+            Command(
+                "metrics",
+                "reads",
+                "what this daemon has done since it was started, as in its report",
+                example="metrics --json",
+                role=Role.VIEW,
+            ),
             Command(
                 "events",
                 "reads",
@@ -119,9 +142,10 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                     FOLLOW,
                 ),
                 example="events -f",
+                role=Role.VIEW,
             ),
-            Command("ping", "reads", "say whether the daemon answers"),
-            Command("version", "reads", "the versions of orbitctl and of the running daemon"),
+            Command("ping", "reads", "say whether the daemon answers", role=Role.VIEW),
+            Command("version", "reads", "the versions of orbitctl and of the running daemon", role=Role.VIEW),
             Command(
                 "scale",
                 "changes",
@@ -130,6 +154,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "It holds until the daemon ends, or children.count is changed. A child that is too many finishes its run first.",
                 (TIMEOUT,),
                 example="scale +2 --wait --timeout 1m",
+                role=Role.OPERATE,
             ),
             Command(
                 "reload",
@@ -141,9 +166,10 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "and ends with 78 for the configuration and 1 for the code.",
                 (TIMEOUT,),
                 example="reload --wait",
+                role=Role.OPERATE,
             ),
-            Command("pause", "changes", "start no more runs; those in hand go on"),
-            Command("unpause", "changes", "start runs again, after `pause` or `drain`"),
+            Command("pause", "changes", "start no more runs; those in hand go on", role=Role.OPERATE),
+            Command("unpause", "changes", "start runs again, after `pause` or `drain`", role=Role.OPERATE),
             Command(
                 "drain",
                 "changes",
@@ -152,6 +178,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "As `pause`; with --wait it returns when no run is in hand, so that the host can be served. The daemon stays.",
                 (TIMEOUT,),
                 example="drain --wait",
+                role=Role.OPERATE,
             ),
             Command(
                 "stop",
@@ -161,6 +188,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "Runs that are not finished after shutdown.drain_timeout are interrupted, and resume later or elsewhere.",
                 (WAIT, TIMEOUT),
                 example="stop --wait",
+                role=Role.ADMIN,
             ),
             Command(
                 "restart",
@@ -173,6 +201,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "Each finishes its run first, and its replacement is there before it leaves. A slot that is held is tried again at once.",
                 (TIMEOUT,),
                 example="restart 3 --wait",
+                role=Role.OPERATE,
             ),
             Command(
                 "kill",
@@ -181,6 +210,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 (_SLOT,),
                 "For a child that does not answer; `restart` lets it finish. The attempt that it had begun counts as a crash of the run.",
                 example="kill 3",
+                role=Role.OPERATE,
             ),
             Command(
                 "loglevel",
@@ -188,8 +218,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "write more or fewer log lines, until the next reload",
                 (Argument("level", Kind.TEXT, "the least urgent that is written", positional=True, metavar="LEVEL", choices=LOG_LEVELS),),
                 example="loglevel debug",
+                role=Role.OPERATE,
             ),
-            Command("reopen", "changes", "open the log files anew, after they were moved away"),
+            Command("reopen", "changes", "open the log files anew, after they were moved away", role=Role.OPERATE),
         )
     }
 )

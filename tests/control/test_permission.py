@@ -1,8 +1,9 @@
-"""Who may ask: root, the daemon's user, and the members of control.group. Each asker is a process of another user."""
+"""Who may ask for what: root, the daemon's user, control.group, control.viewers. Each asker is a process of another user."""
 
 from __future__ import annotations
 
 import grp
+import json
 import os
 import pwd
 import selectors
@@ -12,20 +13,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orbitd.control import server
+from orbitd.control import peer
+from orbitd.control.commands import COMMANDS, Command, Role
+from orbitd.control.peer import EVERYONE, Access, Peer
 from orbitd.control.server import Server
-from orbitd.control.wire import Answer, parse_answer
+from orbitd.control.wire import Answer, encode_request, parse_answer
 from orbitd.errors import OrbitError, Refused
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
 
-GROUP = next(group for group in grp.getgrall() if group.gr_gid not in (0, 65534))
+GROUP, VIEWERS = [group for group in grp.getgrall() if group.gr_gid not in (0, 65534)][:2]
 STRANGER = 54321
 # The standard library of the system's own interpreter: a stranger may not be able to read ours.
 PYTHON = Path(sys.base_prefix, "bin", "python3")
@@ -33,11 +36,15 @@ ASK = """
 import contextlib, socket, sys
 with socket.socket(socket.AF_UNIX) as asker:
     asker.connect(sys.argv[1])
-    with contextlib.suppress(BrokenPipeError):  # whoever is refused is told so before he has asked
-        asker.sendall(b'{"command": "ping"}\\n')
-    sys.stdout.write(asker.makefile().readline())
+    with contextlib.suppress(OSError):  # whoever is refused is told so before he has asked
+        asker.sendall(sys.argv[2].encode())
+        asker.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(ConnectionResetError):
+        for line in asker.makefile():
+            sys.stdout.write(line)
 """
 PATIENCE_SECONDS = 20.0
+ARGUMENTS: dict[str, dict[str, object]] = {"scale": {"amount": "2"}, "kill": {"slot": 0}, "loglevel": {"level": "info"}}
 
 
 @pytest.fixture
@@ -50,16 +57,26 @@ def folder() -> Iterator[Path]:
 
 
 class Daemon:
-    """A server for a group, whose loop turns while somebody asks."""
+    """A server for a group and viewers, whose loop turns while somebody asks."""
 
-    def __init__(self, path: Path, group: str) -> None:
+    def __init__(self, path: Path, group: str = "", viewers: str = "") -> None:
         self.path = path
         self.selector = selectors.DefaultSelector()
-        self.server = Server(path, self.selector, lambda _request: Answer({"pong": True}), group=group)
+        self.server = Server(path, self.selector, lambda _request: Answer({"pong": True}), access=Access(group, viewers))
 
     def asked_by(self, user: int, group: int, *more_groups: int) -> dict[str, Any]:
-        """The answer to somebody. Raises Refused, and PermissionError when the kernel lets nobody through."""
-        command = [str(PYTHON), "-I", "-c", ASK, str(self.path)]
+        """The answer to a ping of somebody. Raises Refused, and PermissionError when the kernel lets nobody through."""
+        return parse_answer(self._answers(["ping"], user, group, *more_groups)[0])
+
+    def allowed(self, user: int, group: int, *more_groups: int) -> set[str]:
+        """The commands that somebody may give, of all."""
+        answers = self._answers(list(COMMANDS), user, group, *more_groups)
+        assert {json.loads(answer).get("error", {}).get("code", "ok") for answer in answers} <= {"ok", "refused"}
+        return {name for name, answer in zip(COMMANDS, answers, strict=True) if json.loads(answer)["ok"]}
+
+    def _answers(self, commands: Sequence[str], user: int, group: int, *more_groups: int) -> list[bytes]:
+        lines = "".join(encode_request(name, ARGUMENTS.get(name, {})).decode() for name in commands)
+        command = [str(PYTHON), "-I", "-c", ASK, str(self.path), lines]
         asker = subprocess.Popen(
             command, user=user, group=group, extra_groups=more_groups, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -67,10 +84,11 @@ class Daemon:
         while asker.poll() is None and time.monotonic() < deadline:
             for key, _ in self.selector.select(0.01):
                 key.data()
+            self.server.settle(time.monotonic())
         told, complaint = asker.communicate(timeout=PATIENCE_SECONDS)
         if b"PermissionError" in complaint:
             raise PermissionError
-        return parse_answer(told)
+        return told.splitlines()
 
     def close(self) -> None:
         self.server.close()
@@ -111,7 +129,7 @@ def test_the_kernel_keeps_others_away(daemon: Daemon) -> None:
 def test_others_are_refused_even_when_somebody_has_opened_the_socket_to_all(daemon: Daemon) -> None:
     daemon.path.parent.chmod(0o711)
     daemon.path.chmod(0o666)
-    with pytest.raises(Refused, match=f"user {STRANGER} may not operate this daemon") as refused:
+    with pytest.raises(Refused, match=f"user {STRANGER} may not use this daemon: that needs the role view, and it has none") as refused:
         daemon.asked_by(STRANGER, STRANGER)
     assert f"as a member of group {GROUP.gr_name}" in str(refused.value)
 
@@ -140,13 +158,86 @@ def test_without_such_a_group_the_socket_is_for_its_own_user_alone(folder: Path,
     try:
         assert mode_and_group(daemon.path)[0] == 0o600
         daemon.path.chmod(0o666)
-        with pytest.raises(OrbitError, match="may not operate"):
+        with pytest.raises(OrbitError, match="may not use"):
             daemon.asked_by(STRANGER, GROUP.gr_gid)
     finally:
         daemon.close()
 
 
-def test_at_no_time_is_the_socket_open_to_another_group(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def of_role(role: Role) -> set[str]:
+    return {name for name, row in COMMANDS.items() if row.role <= role}
+
+
+def test_every_role_is_told_by_the_rows_of_the_table() -> None:
+    assert all(row.role is not Role.VIEW or row.effect == "reads" for row in COMMANDS.values())
+    assert {"status", "list", "health", "metrics", "events", "ping", "version"} <= of_role(Role.VIEW)
+    assert {"scale", "reload", "pause", "kill"} <= of_role(Role.OPERATE) - of_role(Role.VIEW)
+    assert "stop" not in of_role(Role.OPERATE)
+    assert Command("new", "changes", "a row that forgot its role").role is Role.ADMIN
+
+
+def test_everybody_may_what_his_role_allows_and_nothing_else(folder: Path) -> None:
+    daemon = Daemon(folder / "run/orbitd.sock", GROUP.gr_name, VIEWERS.gr_name)
+    try:
+        assert daemon.allowed(0, 0) == set(COMMANDS)
+        assert daemon.allowed(STRANGER, STRANGER, VIEWERS.gr_gid, GROUP.gr_gid) == of_role(Role.OPERATE)
+        assert daemon.allowed(STRANGER, VIEWERS.gr_gid) == of_role(Role.VIEW)
+        with pytest.raises(Refused, match="it has none") as refused:
+            daemon.asked_by(STRANGER, STRANGER)
+        assert refused.value.hint == f"ask as root, as a member of group {GROUP.gr_name} or as a member of group {VIEWERS.gr_name}"
+    finally:
+        daemon.close()
+
+
+def test_everyone_may_look_when_it_is_so_configured(folder: Path) -> None:
+    daemon = Daemon(folder / "run/orbitd.sock", viewers=EVERYONE)
+    try:
+        assert daemon.allowed(STRANGER, STRANGER) == of_role(Role.VIEW)
+    finally:
+        daemon.close()
+
+
+def test_a_refusal_names_who_asked_the_role_that_is_needed_and_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 812)
+    access, viewer = Access(GROUP.gr_name, EVERYONE), Peer(STRANGER, frozenset())
+    stop, scale = access.refusal(viewer, COMMANDS["stop"]), access.refusal(viewer, COMMANDS["scale"])
+    assert stop is not None
+    assert scale is not None
+    assert stop.message == f"user {STRANGER} may not stop: that needs the role admin, and it has view"
+    assert (stop.hint, stop.exit_code) == ("ask as root or as user 812", 5)
+    assert scale.hint == f"ask as root, as user 812 or as a member of group {GROUP.gr_name}"
+    assert access.refusal(viewer, COMMANDS["status"]) is None
+    assert access.role_of(Peer(812, frozenset())) is Role.ADMIN
+
+
+@pytest.mark.parametrize("viewers", [EVERYONE, VIEWERS.gr_name])
+def test_with_viewers_the_socket_can_be_reached_by_all_and_so_can_the_folder_that_was_made_for_it(folder: Path, viewers: str) -> None:
+    daemon = Daemon(folder / "run/orbitd.sock", GROUP.gr_name, viewers)
+    try:
+        assert mode_and_group(daemon.path) == (0o666, GROUP.gr_gid)
+        assert mode_and_group(daemon.path.parent) == (0o711, GROUP.gr_gid)
+    finally:
+        daemon.close()
+
+
+def test_viewers_of_a_group_that_does_not_exist_open_nothing(folder: Path) -> None:
+    daemon = Daemon(folder / "run/orbitd.sock", viewers="no-such-group")
+    try:
+        assert mode_and_group(daemon.path)[0] == 0o600
+        assert mode_and_group(daemon.path.parent)[0] == 0o700
+    finally:
+        daemon.close()
+
+
+def test_viewers_who_cannot_reach_the_socket_are_worth_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "run").mkdir(mode=0o700)
+    Daemon(folder / "run/orbitd.sock", viewers=EVERYONE).close()
+    assert f"control.viewers may not pass through {folder}/run" in caplog.text
+    assert mode_and_group(folder / "run")[0] == 0o700
+
+
+@pytest.mark.parametrize("viewers", ["", EVERYONE])
+def test_at_no_time_is_the_socket_open_to_another_group(folder: Path, monkeypatch: pytest.MonkeyPatch, viewers: str) -> None:
     seen: list[tuple[int, int]] = []
     give = os.chown
 
@@ -155,7 +246,7 @@ def test_at_no_time_is_the_socket_open_to_another_group(folder: Path, monkeypatc
         give(path, user, group)
 
     monkeypatch.setattr(os, "chown", chown)
-    daemon = Daemon(folder / "orbitd.sock", GROUP.gr_name)
+    daemon = Daemon(folder / "orbitd.sock", GROUP.gr_name, viewers)
     daemon.close()
     assert seen == [(0o600, folder.stat().st_gid)]
 
@@ -185,7 +276,7 @@ def test_the_group_database_is_asked_at_the_start_and_never_while_serving(daemon
 
 
 def test_where_the_kernel_does_not_tell_the_other_groups_only_the_first_counts(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_SO_PEERGROUPS", -1)
+    monkeypatch.setattr(peer, "_SO_PEERGROUPS", -1)
     assert daemon.asked_by(STRANGER, GROUP.gr_gid) == {"pong": True}
     known = pwd.getpwuid(next(user.pw_uid for user in pwd.getpwall() if user.pw_uid))
     monkeypatch.setattr(os, "getgrouplist", lambda *_: [GROUP.gr_gid])

@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from orbitd.control import server as server_module
-from orbitd.control.server import MOST_CONNECTIONS, Pending, Server
+from orbitd.control import listener as listener_module, server as server_module
+from orbitd.control.commands import Role
+from orbitd.control.peer import Access, Peer
+from orbitd.control.server import MOST_CONNECTIONS, MOST_CONNECTIONS_OF_A_USER, MOST_CONNECTIONS_OF_OTHERS, Pending, Server
 from orbitd.control.wire import Answer, Request, encode_request
 from orbitd.errors import ConfigError, Conflict, OrbitError
 
@@ -304,6 +306,75 @@ def test_the_sixty_fifth_is_told_to_come_again(loop: Loop, path: Path) -> None:
     assert loop.connections() == 0
 
 
+@pytest.fixture
+def viewers(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Users whom the next connections belong to; when it is empty, they are our own. Everyone may look."""
+    users: list[int] = []
+    ours = server_module.peer_of
+    monkeypatch.setattr(server_module, "peer_of", lambda asker: Peer(users.pop(0), frozenset()) if users else ours(asker))
+    loop.server._access = Access(viewers="everyone")
+    return users
+
+
+def test_one_user_cannot_use_up_the_connections_of_the_others(loop: Loop, path: Path, viewers: list[int]) -> None:
+    with contextlib.ExitStack() as open_clients:
+        viewers += [7000] * (MOST_CONNECTIONS_OF_A_USER + 1) + [7001]
+        clients = [open_clients.enter_context(connect(path)) for _ in range(MOST_CONNECTIONS_OF_A_USER + 2)]
+        loop.turn(len(clients))
+        assert answer(clients[-2])["error"]["message"] == "user 7000 has 16 connections already"
+        clients[-1].send(PING)
+        loop.turn()
+        assert answer(clients[-1])["ok"]
+
+
+def test_root_and_the_daemons_own_user_get_through_however_many_others_there_are(loop: Loop, path: Path, viewers: list[int]) -> None:
+    with contextlib.ExitStack() as open_clients:
+        viewers += [7000 + number // MOST_CONNECTIONS_OF_A_USER for number in range(MOST_CONNECTIONS)]
+        clients = [open_clients.enter_context(connect(path)) for _ in range(MOST_CONNECTIONS)]
+        loop.turn(len(clients))
+        assert loop.connections() == MOST_CONNECTIONS_OF_OTHERS
+        assert answer(clients[-1])["error"]["code"] == "refused"
+        ours = open_clients.enter_context(connect(path))
+        ours.send(PING)
+        loop.turn(2)
+        assert answer(ours)["ok"]
+
+
+def test_a_command_beyond_ones_role_is_refused_before_it_is_carried_out(loop: Loop, path: Path, viewers: list[int]) -> None:
+    viewers.append(7000)
+    with connect(path) as viewer:
+        viewer.send(RELOAD + PING)
+        loop.turn(3)
+        refused, answered = (json.loads(line) for line in viewer.recv(1 << 20).splitlines())
+    assert (refused["error"]["exit_code"], answered["ok"]) == (5, True)
+    assert [request.command.role for request in loop.handled] == [Role.VIEW]
+
+
+HOSTILE = {
+    "ten thousand brackets": b"[" * 10_000 + b"\n",
+    "a number of a million digits": b'{"command": "scale", "args": {"amount": 1' + b"0" * 60_000 + b"}}\n",
+    "no UTF-8": b"\xff\xfe\x00\n",
+    "zeros": b"\0" * 60_000 + b"\n",
+    "an attribute": b'{"command": "__class__"}\n',
+    "keys without end": b'{"command": "ping", "args": {' + b",".join(b'"%d": 1' % n for n in range(5000)) + b"}}\n",
+}
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_line_is_an_error_in_one_turn_and_the_next_asker_is_answered(
+    loop: Loop, path: Path, client: socket.socket, line: bytes
+) -> None:
+    client.setblocking(True)
+    client.sendall(line)
+    loop.turn()
+    assert answer(client)["error"]["exit_code"] == 2
+    assert not loop.handled
+    with connect(path) as other:
+        other.send(PING)
+        loop.turn(2)
+        assert answer(other)["ok"]
+
+
 def test_a_thousand_that_come_and_go_leave_nothing(loop: Loop, path: Path) -> None:
     gc.collect()  # what earlier tests have left
     before = open_descriptors()
@@ -326,7 +397,7 @@ def test_attached_descriptors_do_not_leak(loop: Loop, client: socket.socket) -> 
 
 
 def test_a_stranger_is_refused(loop: Loop, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "_peer", lambda _: (1, 65534, 65534))
+    monkeypatch.setattr(server_module, "peer_of", lambda _: Peer(65534, frozenset({65534})))
     with connect(path) as stranger:
         stranger.send(PING)
         loop.turn()
@@ -340,16 +411,16 @@ def test_without_descriptors_the_loop_pauses_instead_of_spinning(loop: Loop, pat
         def accept(self) -> None:
             raise OSError(24, "too many open files")
 
-    listener = loop.server._listener
+    listener = loop.server._listener.socket
     with connect(path) as client:
         client.send(PING)
         loop.selector.modify(listener, selectors.EVENT_READ, data=lambda: None)
         monkeypatch.setattr(Exhausted, "fileno", listener.fileno, raising=False)
-        monkeypatch.setattr(loop.server, "_listener", Exhausted())
+        monkeypatch.setattr(loop.server._listener, "socket", Exhausted())
         loop.server._accept()
         assert not loop.selector.select(0)
         assert loop.server.next_deadline() == loop.now + 1
-        monkeypatch.setattr(loop.server, "_listener", listener)
+        monkeypatch.setattr(loop.server._listener, "socket", listener)
         loop.now += 1
         loop.turn(3)
         assert answer(client)["ok"]
@@ -388,7 +459,7 @@ class TestTheFile:
 
     def test_is_made_by_one_of_two_that_start_at_once(self, path: Path) -> None:
         path.parent.mkdir()
-        with server_module._sole_binder(path.parent), pytest.raises(Conflict, match="just starting"):
+        with listener_module._sole_binder(path.parent), pytest.raises(Conflict, match="just starting"):
             Loop(path)
 
     def test_that_is_something_else_is_not_removed(self, path: Path) -> None:
@@ -423,7 +494,7 @@ class TestTheFile:
     def test_is_tried_again_when_it_could_not_be_made_anew(self, loop: Loop, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path.unlink()
         with monkeypatch.context() as broken:
-            broken.setattr(server_module, "_make_way", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            broken.setattr(listener_module, "_make_way", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
             for _ in range(2):
                 with pytest.raises(ConfigError, match="no space left on device"):
                     loop.server.ensure_bound()
