@@ -500,6 +500,10 @@ class Arbiter:
         """Each line opens its file by name: this one makes the new file at once, where whoever moved the old one looks for it."""
         log.event("logs_reopened")
 
+    def newest_configuration(self) -> tuple[Loaded, Loaded]:
+        """The configuration in force, and what a reload would take up now. Raises ConfigError when that cannot be used."""
+        return self._generations.serving, self._generations.newest()
+
     def start_reload(self) -> int:
         """Stage a new generation with the newest configuration and code; its number. A broken one changes nothing.
 

@@ -44,13 +44,17 @@ class Generations:
         """The configuration of a generation that serves or is staged."""
         return self._loaded[generation]
 
+    def newest(self) -> Loaded:
+        """The configuration that a reload would begin with now. Raises ConfigError when it cannot be used."""
+        return self._load()
+
     def stage(self, generation: int) -> None:
         """Begin a generation with the newest configuration.
 
         Raises ConfigError when that cannot be used: a reload that is under way goes on.
         """
         try:
-            loaded = self._load()
+            loaded = self.newest()
             settings, kept = config.adopt(self.serving.settings, loaded.settings)
         except OrbitError as error:
             log.fault("reload_refused", error=error)
@@ -58,9 +62,10 @@ class Generations:
                 self.fail(generation, str(error), error.exit_code)
             raise
         log.event("reloading", gen=generation)
+        origins = {key: (self.serving if ".".join(key) in kept else loaded).origins[key] for key in loaded.origins}
         if kept:
             log.warn("restart_needed", options=",".join(kept))
-        self._loaded[generation] = replace(loaded, settings=settings)
+        self._loaded[generation] = replace(loaded, settings=settings, origins=origins)
         self.reload = Reload(generation, time.time())
 
     def take_over(self, generation: int) -> Loaded:

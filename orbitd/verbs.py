@@ -14,6 +14,7 @@ from typing import Any
 
 from orbitd import __version__
 from orbitd.arbiter import Arbiter
+from orbitd.config.explain import changes
 from orbitd.control import views
 from orbitd.control.commands import MOST_EVENTS, scaled
 from orbitd.control.server import Pending
@@ -92,6 +93,8 @@ class Verbs:
 
     def _reload(self, args: Mapping[str, Any]) -> Reply:
         self._refuse_while_stopping("reload")
+        if args["dry-run"]:
+            return self._plan_reload(is_awaited=args["wait"])
         generation = self._arbiter.start_reload()
 
         def check(_now: float) -> Answer | None:
@@ -107,6 +110,14 @@ class Verbs:
         if args["wait"]:
             return Pending(check)
         return Answer(views.done("reload", f"generation {generation} is being staged", generation=generation))
+
+    def _plan_reload(self, *, is_awaited: bool) -> Reply:
+        if is_awaited:
+            raise UsageError("--dry-run and --wait exclude each other: there is nothing to wait for", "leave one away")
+        now, then = self._arbiter.newest_configuration()
+        variables = sorted(name for name in now.environ.keys() | then.environ.keys() if now.environ.get(name) != then.environ.get(name))
+        changed = [change._asdict() for change in changes(now, then)]
+        return Answer(views.reload_plan(self._arbiter.roster.generation, changed, variables, then.warnings))
 
     def _stop(self, args: Mapping[str, Any]) -> Reply:
         before = self._arbiter.desired.stop_level

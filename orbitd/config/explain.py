@@ -27,6 +27,19 @@ class Shown(NamedTuple):
     is_default: bool
 
 
+class Change(NamedTuple):
+    """An option that has another value now than before. `reload` is the class that says when it counts."""
+
+    key: str
+    reload: str
+    reload_words: str
+    old: Any
+    old_meaning: str
+    new: Any
+    new_meaning: str
+    origin: str
+
+
 class Explanation(NamedTuple):
     """All that is known of an option. `value` is None, `meaning` and `origin` are "", when it is not known what is in force."""
 
@@ -62,6 +75,11 @@ def shown(loaded: Loaded) -> list[Shown]:
     return [_shown(key, loaded) for key in OPTIONS]
 
 
+def changes(old: Loaded, new: Loaded) -> list[Change]:
+    """What a reload would make of it, in the order of the table. A value that is only written differently is no change."""
+    return [_change(key, old, new) for key in OPTIONS if _in_force(key, old) != _in_force(key, new)]
+
+
 def explained(name: str, loaded: Loaded | None = None) -> Explanation:
     """What `name`, such as "poll.interval", is. Raises NoSuchObject."""
     section, _, last = name.partition(".")
@@ -89,6 +107,11 @@ def explained(name: str, loaded: Loaded | None = None) -> Explanation:
 def _shown(key: Key, loaded: Loaded) -> Shown:
     origin = loaded.origins[key]
     return Shown(".".join(key), origin.written, _meaning(key, loaded), origin.where, is_default=_is_default(key, origin.written))
+
+
+def _change(key: Key, old: Loaded, new: Loaded) -> Change:
+    before, after, reload = _shown(key, old), _shown(key, new), OPTIONS[key].reload
+    return Change(before.key, reload, reload.words, before.value, before.meaning, after.value, after.meaning, after.origin)
 
 
 def _meaning(key: Key, loaded: Loaded) -> str:

@@ -160,7 +160,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "reload",
                 "changes",
                 "take up new configuration and new code",
-                (WAIT,),
+                (WAIT, Argument("dry-run", Kind.FLAG, "only show which options would change, and when each would count", default=False)),
                 "A new generation of children takes the place of the old one, each of which finishes its run first. "
                 "With a fault in configuration or code the old generation stays; --wait then tells the fault, "
                 "and ends with 78 for the configuration and 1 for the code.",

@@ -102,6 +102,12 @@ def done(command: str, message: str, *, changed: bool = True, **facts: object) -
     return {"schema": "orbit.done/1", "command": command, "changed": changed, "message": message, **facts}
 
 
+def reload_plan(generation: int, changes: Iterable[Facts], variables: Sequence[str], warnings: Sequence[str]) -> dict[str, Any]:
+    """`orbit.reload_plan/1`: what a reload of this generation would change: options, and the names of environment variables."""
+    facts = {"generation": generation, "items": list(changes), "variables": list(variables), "warnings": list(warnings)}
+    return {"schema": "orbit.reload_plan/1", **facts}
+
+
 def version(daemon_version: str, pid: int) -> dict[str, Any]:
     """`orbit.version/1`."""
     return {"schema": "orbit.version/1", "daemon": daemon_version, "pid": pid}

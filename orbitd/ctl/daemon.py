@@ -99,6 +99,17 @@ def order(session: Session) -> int:
     return ExitCode.OK
 
 
+def reload(session: Session) -> int:
+    """`orbitctl reload`: with --dry-run, only what it would change."""
+    if not session.args["dry-run"]:
+        return order(session)
+    answer = _ask(session)
+    for warning in answer["warnings"]:
+        session.out.note(f"warning: {warning}")
+    session.out.document(answer, show.reload_plan(answer, session.out.style))
+    return ExitCode.OK
+
+
 def stop(session: Session) -> int:
     """`orbitctl stop`: with --wait, until the daemon's process has ended."""
     if not session.invocation.args["wait"]:
@@ -205,7 +216,7 @@ VERBS: Mapping[str, Verb] = {
     "ping": ping,
     "version": version,
     "scale": order,
-    "reload": order,
+    "reload": reload,
     "pause": order,
     "unpause": order,
     "stop": stop,

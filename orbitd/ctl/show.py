@@ -94,6 +94,19 @@ def event(item: Document, style: Style) -> str:
     return style.encodable(text_of(entry, colour=style.colour, dated=True))
 
 
+def reload_plan(document: Document, style: Style) -> Iterator[str]:
+    """`orbit.reload_plan/1`."""
+    for change in document["items"]:
+        yield f"{style.paint(change['key'], 'bold')}  {change['reload']}: the new value counts {change['reload_words']}"
+        yield f"  now   {style.plain(_option_value(change, 'old'))}"
+        yield f"  then  {style.plain(_option_value(change, 'new'))}  {style.paint(style.plain(change['origin']), 'dim')}"
+    if document["variables"]:
+        yield style.plain(f"of the environment would change: {', '.join(document['variables'])}")
+    if not document["items"] and not document["variables"]:
+        yield "no option would change"
+    yield "the code would be imported anew, whether it has changed or not"
+
+
 def version(document: Document) -> Iterator[str]:
     """`orbit.version/1`."""
     yield f"orbitctl {document['client']}"
@@ -109,6 +122,13 @@ def problems(found: Sequence[Document], style: Style) -> Iterator[str]:
         yield from (f"  {style.plain(line)}" for line in further)
         if problem["command"]:
             yield f"  {arrow} {style.paint(style.plain(problem['command']), 'bold')}"
+
+
+def _option_value(change: Document, which: str) -> str:
+    from orbitd.config.manual import toml  # here: `orbitctl status` need not wait for its import
+
+    meaning = change[f"{which}_meaning"]
+    return f"{toml(change[which])}{f' ({meaning})' if meaning else ''}"
 
 
 def _identity(document: Document) -> list[str]:

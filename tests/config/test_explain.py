@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orbitd.config import OPTIONS, Key, Loaded, survey
-from orbitd.config.explain import Shown, explained, shown
+from orbitd.config.explain import Shown, changes, explained, shown
 from orbitd.config.manual import toml
 from orbitd.config.options import Reload
 from orbitd.errors import NoSuchObject
@@ -70,6 +70,30 @@ class TestShown:
         assert found.value == "env:ELSEWHERE"
         assert found.meaning.startswith("********")
         assert "hunter2" not in repr(found)
+
+
+class TestChanges:
+    def test_what_is_only_written_differently_is_no_change(self) -> None:
+        assert changes(loaded("poll.interval=5000ms", "children.count=3"), loaded("poll.interval=5s", "-w=3")) == []
+
+    def test_each_changed_option_comes_with_both_values_and_its_class(self, tmp_path: Path) -> None:
+        file = tmp_path / "orbitd.toml"
+        file.write_text('[runs]\ntimeout = "7s"\n')
+        old = loaded("children.count=2", "control.group=one", "poll.interval=1s")
+        new = loaded("children.count=3", "control.group=two", "poll.interval=1s", path=file)
+        found = {change.key: change for change in changes(old, new)}
+        assert list(found) == ["children.count", "runs.timeout", "control.group"]
+        assert (found["children.count"].old, found["children.count"].new, found["children.count"].reload) == (2, 3, Reload.LIVE)
+        assert found["runs.timeout"].reload == Reload.NEW_RUNS
+        assert found["runs.timeout"].origin == f"{file}:2:1"
+        assert found["control.group"].reload_words == "only after a restart of orbitd"
+
+    def test_a_secret_that_has_changed_is_shown_by_two_masks(self) -> None:
+        old, new = loaded(DATABASE_URL=URL), loaded(DATABASE_URL=URL.replace("hunter2", "hunter3"))
+        [change] = changes(old, new)
+        assert change.key == "database.url"
+        assert change.old != change.new
+        assert "hunter" not in repr(change)
 
 
 class TestExplained:

@@ -114,6 +114,37 @@ METRICS_FIRST: Document = METRICS | {
     **dict.fromkeys(("successRate", "errorRate", "runsPerHour"), 0.0),
     "lastRunTime": None,
 }
+_CHANGE: Document = {
+    "key": "children.count",
+    "reload": "live",
+    "reload_words": "at once",
+    "old": "auto",
+    "old_meaning": "2",
+    "new": 4,
+    "new_meaning": "",
+    "origin": "/etc/orbitd.toml:12:1",
+}
+RELOAD_PLAN: Document = {
+    "schema": "orbit.reload_plan/1",
+    "generation": 7,
+    "items": [
+        _CHANGE,
+        _CHANGE
+        | {
+            "key": "database.url",
+            "reload": "restart",
+            "reload_words": "only after a restart of orbitd",
+            "old": "env:DATABASE_URL",
+            "old_meaning": "******** (sha256 1d0f2c3b)",
+            "new": "env:DATABASE_URL",
+            "new_meaning": "******** (sha256 9e8d7c6b)",
+            "origin": "default",
+        },
+    ],
+    "variables": ["BILLING_\x1b[31mTOKEN", "DATABASE_URL"],
+    "warnings": [],
+}
+RELOAD_PLAN_EMPTY: Document = RELOAD_PLAN | {"items": [], "variables": []}
 _ARBITER = {"host": "prod-a", "role": "arbiter"}
 EVENTS: Document = {
     "schema": "orbit.events/1",

@@ -40,6 +40,8 @@ class FakeDaemon:
         if name == "stop":
             self.stopping = args["now"]
             return Answer(views.done("stop", "stopping", now=args["now"]))
+        if name == "reload" and args["dry-run"]:
+            return Answer(documents.RELOAD_PLAN)
         if name == "reload" and args["wait"]:
             return Answer(error=ConfigError("/etc/orbitd.toml:3: children.count: is true", "correct it"))
         if name == "scale" and args["wait"]:

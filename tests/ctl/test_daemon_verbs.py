@@ -76,6 +76,20 @@ def test_a_reload_that_is_waited_for_ends_with_the_fault(orbitctl: Orbitctl) -> 
 
 
 @needs_daemon
+def test_a_reload_on_trial_tells_what_would_change(orbitctl: Orbitctl) -> None:
+    called = orbitctl("reload", "--dry-run")
+    assert called.code == 0
+    assert called.out.splitlines()[:3] == [
+        "children.count  live: the new value counts at once",
+        '  now   "auto" (2)',
+        "  then  4  /etc/orbitd.toml:12:1",
+    ]
+    assert "BILLING_\\x1b[31mTOKEN" in called.out
+    assert called.out.splitlines()[-1] == "the code would be imported anew, whether it has changed or not"
+    assert orbitctl("reload", "--dry-run", "--json").document["items"][0]["reload"] == "live"
+
+
+@needs_daemon
 def test_waiting_has_an_end(orbitctl: Orbitctl) -> None:
     called = orbitctl("scale", "4", "--wait", "--timeout", "50ms")
     assert called.code == 124

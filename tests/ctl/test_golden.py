@@ -39,6 +39,8 @@ CASES: dict[str, Shown] = {
     "health-first": lambda style: show.health(documents.HEALTH_FIRST, style, NOW),
     "metrics": lambda style: show.metrics(documents.METRICS, style),
     "metrics-first": lambda style: show.metrics(documents.METRICS_FIRST, style),
+    "reload-plan": lambda style: show.reload_plan(documents.RELOAD_PLAN, style),
+    "reload-plan-empty": lambda style: show.reload_plan(documents.RELOAD_PLAN_EMPTY, style),
     "events": lambda style: show.events(documents.EVENTS, style),
     "events-empty": lambda style: show.events(documents.EVENTS_EMPTY, style),
     "runs": lambda style: show_runs.runs(documents.RUNS, style, NOW, OLDER),
