@@ -89,7 +89,7 @@ class Arbiter:
         self._server: Server | None = None
         self._boot_id: str | None = None
         self._unburied: dict[str, Message] = {}
-        self._next_look = self._next_report = 0.0
+        self.looked_at = self._next_look = self._next_report = 0.0
         self._is_record_stale = True
         self._is_judged = False
         self._is_handed_back = False
@@ -162,6 +162,7 @@ class Arbiter:
 
     def look(self) -> None:
         """Read what shared memory says; once in `look_seconds` at least, since a run's deadline is set there. Then also weigh."""
+        self.looked_at = clock.now()
         self.note(events.JanitorTicked(self.fleet.slots.header.janitor_tick_at))
         for child in self.roster.children():
             self.fleet.look(child.slot)

@@ -54,6 +54,7 @@ def run_child(post: Post, settings: Settings, pipelines: Registry) -> int:
     if not process.wait_for_parent(post.arbiter_pid):
         return ExitCode.FAILED
     process.die_with_parent(post.arbiter_pid)
+    post.record.pid, post.record.generation = os.getpid(), post.generation
     os.environ[process.CHILD_MARK] = post.nonce
     faulthandler.enable(post.slots.stacks[post.slot])
     gc.enable()

@@ -61,7 +61,9 @@ class Incarnation:
         """Note who lives now. A full disk is a warning: the next arbiter then waits for the lease."""
         if boot_id is None:
             return
-        facts = {"boot_id": boot_id, "kernel_boot_id": process.kernel_boot_id(), "processes": processes}
+        ours = process.stat(os.getpid())
+        arbiter = {"pid": os.getpid(), "start_ticks": ours.start_ticks if ours else 0}
+        facts = {"boot_id": boot_id, "kernel_boot_id": process.kernel_boot_id(), "arbiter": arbiter, "processes": processes}
         draft = self.path.with_suffix(".new")
         try:
             draft.touch(mode=0o600)
@@ -74,6 +76,17 @@ class Incarnation:
         """All is handed back: the next arbiter has nothing to take over."""
         self.path.unlink(missing_ok=True)
         os.close(self._lock_fd)
+
+
+def living_arbiter(folder: Path) -> int | None:
+    """The pid of the arbiter that has this state directory, if it lives. Raises OSError when the file is there and cannot be read."""
+    try:
+        facts = json.loads((folder / _NAME).read_text())
+        pid, start_ticks = facts["arbiter"]["pid"], facts["arbiter"]["start_ticks"]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return None
+    found = process.stat(pid) if facts.get("kernel_boot_id") == process.kernel_boot_id() else None
+    return pid if found and found.start_ticks == start_ticks else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

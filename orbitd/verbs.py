@@ -22,7 +22,7 @@ from orbitd.control.wire import Answer, Request
 from orbitd.errors import ConfigError, Conflict, ExitCode, NoSuchObject, OrbitError, UsageError
 from orbitd.rules import actions
 from orbitd.rules.health import Finding
-from orbitd.rules.roster import Roster, Slot
+from orbitd.rules.roster import Child, Roster, Slot
 from orbitd.rules.states import DaemonState, Phase, Reason, SlotState, StopLevel
 from orbitd.system import clock, log
 from orbitd.units import counted, rfc3339
@@ -47,7 +47,7 @@ class Verbs:
             "status": lambda _: Answer(self._status()),
             "list": lambda _: Answer(views.listing(self._status())),
             "health": lambda _: Answer(self._health()),
-            "metrics": lambda _: Answer(views.metrics(self._arbiter.vitals.metrics())),
+            "metrics": lambda _: Answer(self._metrics()),
             "ping": lambda _: Answer(views.pong()),
             "version": lambda _: Answer(views.version(__version__, os.getpid())),
             "events": self._events,
@@ -83,8 +83,7 @@ class Verbs:
         )
 
         def check(_now: float) -> Answer | None:
-            roster = self._arbiter.roster
-            there = roster.ready() if self._arbiter.database.is_up else roster.able()
+            roster, there = self._arbiter.roster, self._there()
             is_leaving = any(child.reason is Reason.SURPLUS for child in roster.children())
             is_done = len(there) == len(roster.serving()) == self._arbiter.desired.count and not is_leaving
             return Answer(done) if is_done else None
@@ -164,10 +163,8 @@ class Verbs:
         self._arbiter.restart(slot.index for slot in wanted)
 
         def check(_now: float) -> Answer | None:
-            roster = self._arbiter.roster
-            there = roster.ready() if self._arbiter.database.is_up else roster.able()
-            left = [child for child in roster.children() if any(child is old for old in before)]
-            if any(child.is_serving for child in left) or len(there) < self._arbiter.desired.count:
+            left = [child for child in self._arbiter.roster.children() if any(child is old for old in before)]
+            if any(child.is_serving for child in left) or len(self._there()) < self._arbiter.desired.count:
                 return None
             told = f"{counted(len(wanted), 'child was', 'children were')} replaced"
             busy = [child for child in left if self._arbiter.fleet.slots.records[child.slot].run_id]
@@ -184,8 +181,22 @@ class Verbs:
         is_alive = child is not None and child.phase is not Phase.DYING
         if is_alive:
             self._arbiter.perform(actions.Kill(slot.index, Reason.KILL_ASKED))
-        pid = child.pid if child else None
-        return Answer(views.done("kill", f"the child of slot {slot.index} is killed", changed=is_alive, slot=slot.index, pid=pid))
+        facts: dict[str, Any] = {"changed": is_alive, "slot": slot.index, "pid": child.pid if child else None}
+
+        def check(_now: float) -> Answer | None:
+            is_left = any(each is child for each in self._arbiter.roster.children())
+            if is_left or len(self._there()) < self._arbiter.desired.count:
+                return None
+            return Answer(views.done("kill", f"the child of slot {slot.index} was killed, and another is there", **facts))
+
+        if args["wait"]:
+            return Pending(check)
+        return Answer(views.done("kill", f"the child of slot {slot.index} is killed", **facts))
+
+    def _there(self) -> list[Child]:
+        """The children that can start runs, or could if the database were there."""
+        roster = self._arbiter.roster
+        return roster.ready() if self._arbiter.database.is_up else roster.able()
 
     def _occupied_slots(self, now: float) -> dict[int, Slot]:
         roster = self._arbiter.roster
@@ -236,7 +247,7 @@ class Verbs:
             problems=[finding for finding in findings if finding.code not in _SAID_BY_STATE],
             last_reload=self._last_reload(),
             last_beat_at=_wall(time.time() - (now - beat_at)) if beat_at else None,
-            age_seconds=0.0,
+            age_seconds=self._age_seconds(now, with_memory=True),
             processes=self._processes(),
         )
 
@@ -261,7 +272,18 @@ class Verbs:
 
     def _health(self) -> dict[str, Any]:
         findings, vitals = self._findings(), self._arbiter.vitals
-        return views.health(findings, vitals.metrics()["lastRunTime"], vitals.stuck_runs)
+        return views.health(findings, vitals.metrics()["lastRunTime"], vitals.stuck_runs, self._age_seconds(clock.now()))
+
+    def _metrics(self) -> dict[str, Any]:
+        looked_at = self._arbiter.looked_at
+        return views.metrics(self._arbiter.vitals.metrics(), round(clock.now() - looked_at, 3))
+
+    def _age_seconds(self, now: float, *, with_memory: bool = False) -> float:
+        """Of what is known of the database, which the janitor tells, and of the samples of memory. The rest was looked at just now."""
+        looks = [self._arbiter.fleet.slots.header.janitor_tick_at]
+        if with_memory:
+            looks += [at for child in self._arbiter.roster.children() for at in (child.rss_seen_at, child.own_seen_at)]
+        return round(max(0.0, now - min((at for at in looks if at), default=now)), 3)
 
     def _last_reload(self) -> dict[str, Any] | None:
         reload = self._arbiter.reload

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orbitd.config.loading import Loaded, Origin, adopt, load, load_keys, survey
     from orbitd.config.model import OPTIONS, SECTIONS, Database, Settings, require_database
     from orbitd.config.options import Key
-    from orbitd.config.places import find_file, find_socket, socket_path, state_dir
+    from orbitd.config.places import find_file, find_socket, find_state_dir, socket_path, state_dir
 
 __all__ = [
     "OPTIONS",
@@ -29,6 +29,7 @@ __all__ = [
     "adopt",
     "find_file",
     "find_socket",
+    "find_state_dir",
     "load",
     "load_keys",
     "masked",
@@ -55,6 +56,7 @@ _HOMES = {
     "masked": "dsn",
     "find_file": "places",
     "find_socket": "places",
+    "find_state_dir": "places",
     "socket_path": "places",
     "state_dir": "places",
 }

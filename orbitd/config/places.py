@@ -44,6 +44,16 @@ def find_socket(path: Path | None, environ: Mapping[str, str]) -> Path:
     return _socket_path(values["control", "socket"], values["instance", "state_dir"], environ)
 
 
+def find_state_dir(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """The state directory that a config file means, whatever else is wrong in that file.
+
+    Raises ConfigError when that cannot be known.
+    """
+    values = read_few(early.OPTIONS, path, environ)
+    written = _written_state_dir(values["instance", "state_dir"], environ)
+    return written or _socket_path(values["control", "socket"], values["instance", "state_dir"], environ).parent
+
+
 def state_dir(settings: Settings, environ: Mapping[str, str]) -> Path:
     """The directory for the daemon's state; it may not exist yet. Raises ConfigError when there is no private place."""
     written = _written_state_dir(settings.instance.state_dir, environ)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _PEER_CREDENTIALS = struct.Struct("iII")
 _CHUNK_BYTES = 64 * 1024
 _TICK_SECONDS = 1.0
+_SILENT = "it is overloaded or stopped; what its children do: orbitctl status --offline"
 
 
 class Conversation:
@@ -52,7 +53,9 @@ class Conversation:
                 self._socket.sendall(encode_request(command, args))
             return parse_answer(self._line(deadline, tick))
         except TimeoutError:
-            raise WaitTimeout(f"orbitd did not answer {command} within {timeout_seconds:g}s", f"it listens on {self._path}") from None
+            raise WaitTimeout(
+                f"orbitd listens on {self._path}, and did not answer {command} within {timeout_seconds:g}s", _SILENT
+            ) from None
         except OSError as error:
             raise DaemonNotRunning(f"orbitd ended while it was asked: {why(error)}", "see its log") from error
 
@@ -91,7 +94,7 @@ def connected(path: Path, timeout_seconds: float | None = None) -> Iterator[Conv
                 "ask as root, as the user that orbitd runs as, or as a member of its control.group",
             ) from None
         except TimeoutError:
-            raise WaitTimeout(f"orbitd does not accept connections on {path}", "it is overloaded or stopped (SIGSTOP)") from None
+            raise WaitTimeout(f"orbitd does not accept connections on {path}", _SILENT) from None
         except OSError as error:
             hint = "start it with `orbitd`, or name its socket: orbitctl --socket PATH"
             raise DaemonNotRunning(f"orbitd is not running: nobody listens on {path} ({why(error)})", hint) from error

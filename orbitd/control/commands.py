@@ -110,7 +110,16 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         command.name: command
         for command in (
-            Command("status", "reads", "the state of the daemon, its problems first", example="status --watch", role=Role.VIEW),
+            Command(
+                "status",
+                "reads",
+                "the state of the daemon, its problems first",
+                local_arguments=(
+                    Argument("offline", Kind.FLAG, "what its shared memory says, for a daemon that does not answer", default=False),
+                ),
+                example="status --watch",
+                role=Role.VIEW,
+            ),
             Command("list", "reads", "the slots and the child in each, problems first", example="list -o wide", role=Role.VIEW),
             Command(
                 "health",
@@ -207,8 +216,10 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "kill",
                 "changes",
                 "kill the child of a slot; its run is taken back, and resumes",
-                (_SLOT,),
-                "For a child that does not answer; `restart` lets it finish. The attempt that it had begun counts as a crash of the run.",
+                (_SLOT, WAIT),
+                "For a child that does not answer; `restart` lets it finish. The attempt that it had begun counts as a crash of the run. "
+                "With --wait it returns when the wanted number of children is there again.",
+                (TIMEOUT,),
                 example="kill 3",
                 role=Role.OPERATE,
             ),

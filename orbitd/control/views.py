@@ -46,6 +46,8 @@ def status(
 ) -> dict[str, Any]:
     """`orbit.status/1`: how the daemon is. `last_beat_at` is when the database was last asked for work.
 
+    `age_seconds`, here and elsewhere, is how long ago the oldest look was taken that the answer rests on.
+
     Raises KeyError when a slot lacks one of SLOT_FIELDS.
     """
     return {
@@ -70,7 +72,7 @@ def listing(status_document: Facts) -> dict[str, Any]:
     return {"schema": "orbit.list/1", **{name: status_document[name] for name in ("generation", "age_seconds", "slots")}}
 
 
-def health(findings: Sequence[Finding], last_activity: str | None, stuck_runs: int) -> dict[str, Any]:
+def health(findings: Sequence[Finding], last_activity: str | None, stuck_runs: int, age_seconds: float) -> dict[str, Any]:
     """`orbit.health/1`: the gravest reason first; the message is its."""
     ranked = sorted(findings, key=lambda finding: finding.status is not Status.ERROR)
     return {
@@ -79,6 +81,7 @@ def health(findings: Sequence[Finding], last_activity: str | None, stuck_runs: i
         "message": ranked[0].message if ranked else "all is well",
         "last_activity": last_activity,
         "stuck_runs": stuck_runs,
+        "age_seconds": age_seconds,
         "reasons": [_told(finding) for finding in ranked],
     }
 
@@ -87,9 +90,9 @@ def _told(finding: Finding) -> dict[str, str]:
     return {"code": finding.code, "message": finding.message, "command": finding.command}
 
 
-def metrics(numbers: Facts) -> dict[str, Any]:
+def metrics(numbers: Facts, age_seconds: float) -> dict[str, Any]:
     """`orbit.metrics/1`: see `Vitals.metrics`."""
-    return {"schema": "orbit.metrics/1", **numbers}
+    return {"schema": "orbit.metrics/1", **numbers, "age_seconds": age_seconds}
 
 
 def events(items: Sequence[Facts], last_number: int) -> dict[str, Any]:

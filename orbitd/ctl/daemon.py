@@ -31,6 +31,12 @@ _NAGIOS_WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
 def status(session: Session) -> int:
     """`orbitctl status`."""
+    if session.args["offline"]:
+        from orbitd.ctl import offline  # here: what it needs takes longer to import than a daemon takes to answer
+
+        answer = offline.status(session)
+        session.out.document(answer, show.offline(answer, session.out.style, _now()))
+        return ExitCode.OK
     answer = _ask(session)
     session.out.document(answer, show.status(answer, session.out.style, _now()))
     return ExitCode.OK

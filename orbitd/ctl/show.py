@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 Document = Mapping[str, Any]
 
-_STALE_SECONDS = 2.0
+_STALE_SECONDS = 120.0
+"""Nothing is that old while all goes well: memory is weighed each half minute, one child a look."""
 _SLOT_ORDER = ("held", "backoff", "dying", "waiting", "draining", "starting", "busy", "idle", "empty")
 _HEALTH_COLOURS = {"healthy": "green", "warning": "yellow", "error": "red"}
 
@@ -30,8 +31,18 @@ def status(document: Document, style: Style, now: datetime) -> Iterator[str]:
     yield from fact("poll", _poll(document["last_beat_at"], now), style)
     yield from fact("config", [style.plain(document["config"] or "no file: defaults and environment")], style)
     yield from fact("reload", _reload(document["last_reload"], style, now), style)
-    if document["age_seconds"] > _STALE_SECONDS:
-        yield f"this was so {format_duration(document['age_seconds'])} ago"
+    yield from _age(document)
+
+
+def offline(document: Document, style: Style, now: datetime) -> Iterator[str]:
+    """`orbit.status/1` of an arbiter that was not asked."""
+    yield from problems(document["problems"], style)
+    if document["problems"]:
+        yield ""
+    yield from fact("processes", [_process(process) for process in document["processes"]], style)
+    yield from fact("poll", _poll(document["last_beat_at"], now), style)
+    yield from slots(document, style, now)
+    yield "read from shared memory: the arbiter was not asked"
 
 
 def slots(document: Document, style: Style, now: datetime) -> Iterator[str]:
@@ -55,6 +66,7 @@ def slots(document: Document, style: Style, now: datetime) -> Iterator[str]:
         yield "no slots: this daemon has no children"
         return
     yield from table(columns, sorted(document["slots"], key=lambda slot: rank(slot["state"], _SLOT_ORDER)), style)
+    yield from _age(document)
 
 
 def health(document: Document, style: Style, now: datetime) -> Iterator[str]:
@@ -129,6 +141,11 @@ def _option_value(change: Document, which: str) -> str:
 
     meaning = change[f"{which}_meaning"]
     return f"{toml(change[which])}{f' ({meaning})' if meaning else ''}"
+
+
+def _age(document: Document) -> Iterator[str]:
+    if document["age_seconds"] > _STALE_SECONDS:
+        yield f"some of this was seen {format_duration(round(document['age_seconds']))} ago"
 
 
 def _identity(document: Document) -> list[str]:

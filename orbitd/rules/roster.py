@@ -54,6 +54,7 @@ class Child:
     rss_bytes: int = 0
     own_bytes: int | None = None
     own_seen_at: float = 0.0
+    rss_seen_at: float = 0.0
     baseline_rss_bytes: int = 0
     baseline_own_bytes: int = 0
     heavy_samples: int = 0
@@ -277,7 +278,7 @@ class Roster:
                 child.phase, child.reason, child.until = Phase.DYING, reason, None
 
     def _note_memory(self, child: Child, rss_bytes: int, own_bytes: int | None, at: float) -> None:
-        child.rss_bytes = rss_bytes
+        child.rss_bytes, child.rss_seen_at = rss_bytes, at
         child.heavy_samples = child.heavy_samples + 1 if 0 < self.limits.max_rss_bytes < rss_bytes else 0
         if own_bytes is None:
             return

@@ -62,7 +62,9 @@ class SlotState(StrEnum):
 
 
 class DaemonState(StrEnum):
-    """What `orbitctl status` shows of the daemon."""
+    """What `orbitctl status` shows of the daemon; UNKNOWN is what stands there when the arbiter was not asked."""
+
+    UNKNOWN = "unknown"
 
     STARTING = "starting"
     RUNNING = "running"

@@ -16,6 +16,7 @@ import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orbitd.rules.states import Activity
@@ -25,12 +26,16 @@ MAX_SLOTS = 64
 MAX_LANES = 128
 MAX_HELD = 64
 
+LAYOUT = 1
+"""Of all this; to be raised when something moves, or means something else."""
+
 _WORD = 8
 _HEADER_BYTES, _RECORD_BYTES, _PAGE_BYTES = 4096, 256, 4096
 _NAME_AT, _NAME_BYTES = 16 * _WORD, 120
 _HELD_AT, _HELD_WORDS = 2 + MAX_LANES + 1, 5
 _MOST_STACK_BYTES = 32 * 1024
 _ACTIVITIES = frozenset(Activity)
+_NAME = "orbitd-slots"
 
 
 class _Word:
@@ -73,6 +78,7 @@ class Header(_Words):
     is_paused = _Word(5)
     log_level = _Word(6)
     is_awaited = _Word(7)
+    layout = _Word(511)
 
 
 class Record(_Words):
@@ -90,6 +96,8 @@ class Record(_Words):
     seconds_least = _Seconds(9)
     seconds_most = _Seconds(10)
     ended_at = _Seconds(11)
+    generation = _Word(14)
+    pid = _Word(15)
 
     def count(self, at: float, seconds: float, *, has_failed: bool) -> None:
         """Count an attempt that has succeeded or failed."""
@@ -201,27 +209,57 @@ class ClaimsPage(_Words):
         return Held(lane, seq, run_id, token, bool(begun))
 
 
-class SharedSlots:
-    """The shared memory and the descriptors beside it, as one process sees them. `permits` is there if runs are counted."""
+class SlotMemory:
+    """The shared memory, as one process sees it."""
 
-    def __init__(self, fd: int, bells: Sequence[int], stacks: Sequence[int], permits: int | None) -> None:
-        self.fd, self.bells, self.stacks, self.permits = fd, list(bells), list(stacks), permits
-        for each in self.fds:
-            os.set_inheritable(each, False)  # we pass them on by name; no program that user code starts gets them
-        self._map = memoryview(mmap.mmap(fd, _size(MAX_SLOTS)))
+    def __init__(self, mapped: mmap.mmap) -> None:
+        self._map = memoryview(mapped)
         self.header = Header(self._map[:_HEADER_BYTES])
         self.records = [Record(self._part(_HEADER_BYTES, _RECORD_BYTES, index)) for index in range(MAX_SLOTS)]
         pages_at = _HEADER_BYTES + MAX_SLOTS * _RECORD_BYTES
         self.claims = [ClaimsPage(self._part(pages_at, _PAGE_BYTES, index)) for index in range(MAX_SLOTS)]
 
     @classmethod
+    def of_process(cls, pid: int) -> SlotMemory | None:
+        """That of another process, to be read and not written; None if it has none, or one of another layout.
+
+        Raises PermissionError when that process is not ours to look at, FileNotFoundError when it is gone.
+        """
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            if link.readlink().name.startswith(f"memfd:{_NAME} "):
+                fd = os.open(link, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    if os.fstat(fd).st_size != _size(MAX_SLOTS):
+                        return None
+                    memory = cls(mmap.mmap(fd, _size(MAX_SLOTS), access=mmap.ACCESS_READ))
+                finally:
+                    os.close(fd)
+                return memory if memory.header.layout == LAYOUT else None
+        return None
+
+    def _part(self, at: int, size: int, index: int) -> memoryview:
+        return self._map[at + index * size : at + (index + 1) * size]
+
+
+class SharedSlots(SlotMemory):
+    """The shared memory and the descriptors beside it. `permits` is there if runs are counted."""
+
+    def __init__(self, fd: int, bells: Sequence[int], stacks: Sequence[int], permits: int | None) -> None:
+        self.fd, self.bells, self.stacks, self.permits = fd, list(bells), list(stacks), permits
+        for each in self.fds:
+            os.set_inheritable(each, False)  # we pass them on by name; no program that user code starts gets them
+        super().__init__(mmap.mmap(fd, _size(MAX_SLOTS)))
+
+    @classmethod
     def create(cls, most_runs: int | None = None) -> SharedSlots:
         """New and empty; the arbiter's. `most_runs`: so many runs are begun in all, and no more."""
-        fd = os.memfd_create("orbitd-slots")
+        fd = os.memfd_create(_NAME)
         os.ftruncate(fd, _size(MAX_SLOTS))
         bells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(MAX_SLOTS)]
         stacks = [os.memfd_create(f"orbitd-stack-{index}") for index in range(MAX_SLOTS)]
-        return cls(fd, bells, stacks, None if most_runs is None else Permits.create(most_runs))
+        slots = cls(fd, bells, stacks, None if most_runs is None else Permits.create(most_runs))
+        slots.header.layout = LAYOUT
+        return slots
 
     @property
     def fds(self) -> list[int]:
@@ -255,9 +293,6 @@ class SharedSlots:
             if index != slot:
                 os.close(self.bells[index])
                 os.close(self.stacks[index])
-
-    def _part(self, at: int, size: int, index: int) -> memoryview:
-        return self._map[at + index * size : at + (index + 1) * size]
 
 
 def _size(max_slots: int) -> int:

@@ -18,7 +18,7 @@ import pytest
 
 from orbitd.control import listener as listener_module, server as server_module
 from orbitd.control.commands import Role
-from orbitd.control.peer import Access, Peer
+from orbitd.control.peer import Access, Peer, peer_of
 from orbitd.control.server import MOST_CONNECTIONS, MOST_CONNECTIONS_OF_A_USER, MOST_CONNECTIONS_OF_OTHERS, Pending, Server
 from orbitd.control.wire import Answer, Request, encode_request
 from orbitd.errors import ConfigError, Conflict, OrbitError
@@ -310,7 +310,7 @@ def test_the_sixty_fifth_is_told_to_come_again(loop: Loop, path: Path) -> None:
 def viewers(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Users whom the next connections belong to; when it is empty, they are our own. Everyone may look."""
     users: list[int] = []
-    ours = server_module.peer_of
+    ours = peer_of
     monkeypatch.setattr(server_module, "peer_of", lambda asker: Peer(users.pop(0), frozenset()) if users else ours(asker))
     loop.server._access = Access(viewers="everyone")
     return users

@@ -43,7 +43,7 @@ STATUS: Document = {
     "problems": [{"code": "slot_held", "message": "slot 2 is held: 11 early deaths\nthe last: SIGSEGV", "command": "orbitctl list"}],
     "last_reload": {"ok": False, "generation": 8, "at": "2026-01-01T10:03:00Z", "error": "ImportError: no module\nmore", "stage": None},
     "last_beat_at": "2026-01-01T10:04:59Z",
-    "age_seconds": 0.0,
+    "age_seconds": 310.0,
     "processes": [
         {"role": "arbiter", "pid": 812, "state": "running", "generation": None},
         {"role": "mold", "pid": 813, "state": "starting", "generation": 7},
@@ -69,6 +69,24 @@ STATUS_FIRST: Document = STATUS | {
     "processes": [{"role": "arbiter", "pid": 812, "state": "running", "generation": None}],
     "slots": [],
 }
+STATUS_OFFLINE: Document = STATUS | {
+    "state": "unknown",
+    "offline": True,
+    "version": "unknown",
+    "config": None,
+    "children": {"target": 2, "ready": 2, "busy": 1, "draining": 0, "starting": 0, "backoff": 0},
+    "problems": [
+        {
+            "code": "arbiter_stopped",
+            "message": "the arbiter is stopped by a signal (SIGSTOP): nobody looks after the children",
+            "command": "kill -CONT 812",
+        }
+    ],
+    "last_reload": None,
+    "age_seconds": 0.0,
+    "processes": [{"role": "arbiter", "pid": 812, "state": "stopped", "generation": None}],
+    "slots": [slot | dict.fromkeys(("rss_bytes", "own_bytes", "restarts")) for slot in SLOTS[:2]],
+}
 LIST: Document = {"schema": "orbit.list/1", "generation": 7, "age_seconds": 0.0, "slots": SLOTS}
 LIST_EMPTY: Document = LIST | {"slots": []}
 HEALTH: Document = {
@@ -77,6 +95,7 @@ HEALTH: Document = {
     "message": "none of 4 children can start a run",
     "last_activity": "2026-01-01T09:41:12Z",
     "stuck_runs": 2,
+    "age_seconds": 0.4,
     "reasons": [
         {"code": "no_child", "message": "none of 4 children can start a run", "command": "orbitctl list"},
         {"code": "stuck_runs", "message": "2 runs have outlived their time", "command": "orbitctl list"},
@@ -106,6 +125,7 @@ METRICS: Document = {
     "workerStartTime": "2026-01-01T07:49:28.000Z",
     "lastRunTime": "2026-01-01T10:04:58.120Z",
     "timestamp": "2026-01-01T10:05:00.000Z",
+    "age_seconds": 0.004,
 }
 METRICS_FIRST: Document = METRICS | {
     "uptime": "4s",

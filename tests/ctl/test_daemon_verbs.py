@@ -123,7 +123,8 @@ def test_a_daemon_that_is_silent_is_waited_for_no_longer(
     daemon.send_signal(signal.SIGSTOP)
     called = orbitctl("status")
     assert called.code == 124
-    assert "orbitd did not answer status within 0.05s" in called.err
+    assert "and did not answer status within 0.05s" in called.err
+    assert "orbitctl status --offline" in called.err
 
 
 def test_without_a_daemon_the_verbs_say_so(orbitctl: Orbitctl) -> None:

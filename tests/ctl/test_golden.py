@@ -32,6 +32,7 @@ CASES: dict[str, Shown] = {
     "status": lambda style: show.status(documents.STATUS, style, NOW),
     "status-well": lambda style: show.status(documents.STATUS_WELL, style, NOW),
     "status-first": lambda style: show.status(documents.STATUS_FIRST, style, NOW),
+    "status-offline": lambda style: show.offline(documents.STATUS_OFFLINE, style, NOW),
     "list": lambda style: show.slots(documents.LIST, style, NOW),
     "list-empty": lambda style: show.slots(documents.LIST_EMPTY, style, NOW),
     "health": lambda style: show.health(documents.HEALTH, style, NOW),
