@@ -64,7 +64,9 @@ class Verbs:
         }
 
     def answer(self, request: Request) -> Reply:
-        """The answer to a checked request."""
+        """The answer to a checked request. Who has asked for a change stands in the log."""
+        if request.command.effect == "changes" and not request.args.get("dry-run"):
+            log.event("command_given", command=request.command.name, uid=request.uid)
         return self._answers[request.command.name](request.args)
 
     # --- changes ---

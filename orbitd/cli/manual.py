@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orbitd.cli.commands import ORBITD
 from orbitd.config.manual import config_file, configuration_page, options_part, roff, variables_part
-from orbitd.control.commands import Argument, Command
+from orbitd.control.commands import COMMANDS, Argument, Command, Role
 from orbitd.ctl.parser import Program, all_arguments, option_names, spelling
 from orbitd.ctl.verbs import ORBITCTL
 from orbitd.errors import ExitCode
@@ -52,6 +52,21 @@ def exit_codes_part() -> str:
     return "".join(f".TP\n.B {code:d}\n{roff(words)}\n" for code, words in EXIT_CODES.items())
 
 
+ROLES: Mapping[Role, str] = {
+    Role.VIEW: "the members of control.viewers, or everyone if it says so; see orbitd.toml(5)",
+    Role.OPERATE: "the members of control.group",
+    Role.ADMIN: "root, and the user that the daemon runs as",
+}
+
+
+def roles_part() -> str:
+    """Who may give which commands."""
+    return "".join(
+        f".TP\n.B {role.word}\n{roff(words)}: {', '.join(name for name, row in COMMANDS.items() if row.role is role)}\n"
+        for role, words in ROLES.items()
+    )
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "options": options_part,
     "variables": variables_part,
@@ -60,6 +75,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "orbitd commands": lambda: commands_part(ORBITD),
     "orbitd flags": lambda: flags_part(ORBITD),
     "exit codes": exit_codes_part,
+    "roles": roles_part,
 }
 _PART = re.compile(r'(?<=\.\\" begin: )(?P<name>[a-z ]+)\n.*?(?=\.\\" end\n)', re.DOTALL)
 

@@ -360,7 +360,7 @@ class Control:
     group: str = _option(
         GroupName(),
         "orbitd",
-        "Members of this group may use it, beside root and the daemon's own user. The default need not exist.",
+        "Members of this group operate the daemon. Only root and its own user may also stop it. The default need not exist.",
         _RESTART,
     )
     viewers: str = _option(

@@ -91,7 +91,7 @@ def connected(path: Path, timeout_seconds: float | None = None) -> Iterator[Conv
         except PermissionError:
             raise Refused(
                 f"the control socket {path} is not for user {os.geteuid()}",
-                "ask as root, as the user that orbitd runs as, or as a member of its control.group",
+                "ask as root, as the user that orbitd runs as, or as a member of its control.group or control.viewers",
             ) from None
         except TimeoutError:
             raise WaitTimeout(f"orbitd does not accept connections on {path}", _SILENT) from None

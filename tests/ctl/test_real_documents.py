@@ -65,6 +65,8 @@ def test_every_document_fits_its_schema(orbitctl: Orbitctl, real: Daemon) -> Non
     assert document("enqueue", "invoice.sync", "tenant_id={n}", "--count", "3") == "orbit.enqueued/1"
     assert document("recover") == "orbit.recovered/1"
 
+    assert document("status", "--offline") == "orbit.status/1"
+    assert document("reload", "--dry-run") == "orbit.reload_plan/1"
     orders = (
         "pause",
         "unpause",
@@ -76,7 +78,7 @@ def test_every_document_fits_its_schema(orbitctl: Orbitctl, real: Daemon) -> Non
         "restart 0 --wait",
         "reload --wait",
     )
-    for words in (*orders, "kill 0", "stop --wait"):
+    for words in (*orders, "kill 0 --wait", "stop --wait"):
         assert document(*words.split()) == "orbit.done/1"
     assert orbitctl("status", "--json").error["code"] == "not_running"
 

@@ -182,6 +182,7 @@ def test_a_kill_that_is_waited_for_ends_when_another_child_is_there(daemon: Daem
     before = daemon.slots()[0]
     answer = daemon.ask("kill", slot=before["slot"], wait=True)
     assert (answer["changed"], answer["pid"]) == (True, before["pid"])
+    assert [(given["command"], given["uid"]) for given in daemon.events("command_given")] == [("kill", os.geteuid())]
     status = daemon.status()
     assert status["children"]["ready"] == 2
     assert before["pid"] not in {slot["pid"] for slot in status["slots"]}
