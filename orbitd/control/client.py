@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PEER_CREDENTIALS = struct.Struct("iII")
+_TIMEVAL = struct.Struct("ll")
 _CHUNK_BYTES = 64 * 1024
 _TICK_SECONDS = 1.0
 _SILENT = "it is overloaded or stopped; what its children do: orbitctl status --offline"
@@ -85,7 +86,9 @@ def connected(path: Path, timeout_seconds: float | None = None) -> Iterator[Conv
     Raises DaemonNotRunning when nobody does, Refused when we may not speak to it.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
-        connection.settimeout(timeout_seconds)
+        if timeout_seconds is not None:
+            # Not settimeout(): that would not wait for room in a full backlog.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout_seconds))
         try:
             connection.connect(os.fspath(path))
         except PermissionError:
@@ -93,12 +96,18 @@ def connected(path: Path, timeout_seconds: float | None = None) -> Iterator[Conv
                 f"the control socket {path} is not for user {os.geteuid()}",
                 "ask as root, as the user that orbitd runs as, or as a member of its control.group or control.viewers",
             ) from None
-        except TimeoutError:
+        except BlockingIOError:
             raise WaitTimeout(f"orbitd does not accept connections on {path}", _SILENT) from None
         except OSError as error:
             hint = "start it with `orbitd`, or name its socket: orbitctl --socket PATH"
             raise DaemonNotRunning(f"orbitd is not running: nobody listens on {path} ({why(error)})", hint) from error
         yield Conversation(connection, path)
+
+
+def _timeval(seconds: float) -> bytes:
+    """At least a microsecond: 0 would be for ever."""
+    whole, part = divmod(max(1, int(seconds * 1e6)), 1_000_000)
+    return _TIMEVAL.pack(whole, part)
 
 
 def call(socket_path: Path, command: str, args: Mapping[str, Any], timeout_seconds: float | None = None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orbitd.config import find_file, find_socket, load, places, socket_path, state_dir
+from orbitd.config import find_file, find_socket, find_state_dir, load, places, socket_path, state_dir
 from orbitd.errors import ConfigError
 
 
@@ -96,6 +96,17 @@ def test_the_socket_is_found_in_a_drop_in_and_in_a_file_of_variables(tmp_path: P
     variables.write_text("no variable\nORBITD_CONTROL__SOCKET=/a/d.sock\n")
     assert find_socket(path, {}) == Path("/a/d.sock")
     assert find_socket(path, {"ORBITD_CONTROL__SOCKET": "/a/e.sock"}) == Path("/a/e.sock")
+
+
+def test_the_state_directory_is_found_as_the_daemon_would_have_it(tmp_path: Path) -> None:
+    file = tmp_path / "orbitd.toml"
+    for text, environ, found in (
+        ('[instance]\nstate_dir = "/var/lib/x"\n[poll]\ninterval = "wrong"\n', {}, "/var/lib/x"),
+        ('[control]\nsocket = "/run/y/orbitd.sock"\n', {}, "/run/y"),
+        ("", {"STATE_DIRECTORY": "/var/lib/z"}, "/var/lib/z"),
+    ):
+        file.write_text(text)
+        assert find_state_dir(file, environ) == Path(found)
 
 
 def test_the_socket_is_found_in_a_file_with_other_faults(tmp_path: Path) -> None:

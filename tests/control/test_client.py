@@ -86,6 +86,24 @@ def test_a_daemon_that_is_silent_is_not_waited_for(path: Path) -> None:
         hung_up.set()
 
 
+def test_a_full_backlog_is_waited_for_and_then_named(path: Path) -> None:
+    def make_room() -> None:
+        listener.accept()[0].close()
+
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(os.fspath(path))
+        listener.listen(0)
+        first.connect(os.fspath(path))
+        with pytest.raises(WaitTimeout, match="does not accept connections") as full:
+            call(path, "ping", {}, 0.05)
+        assert "orbitctl status --offline" in str(full.value.hint)
+        room = threading.Timer(0.05, make_room)
+        room.start()
+        with connected(path, 20) as conversation:
+            assert conversation.daemon_pid == os.getpid()
+        room.join()
+
+
 def test_the_waiting_ticks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orbitd.control.client._TICK_SECONDS", 0.01)
     ticked = threading.Event()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from array import array
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,10 @@ WORK = """
     def holds(ctx: Context, until: str) -> None:
         while not Path(until).exists():
             time.sleep(0.01)
+
+    @pipeline("nothing")
+    def nothing(ctx: Context) -> None:
+        pass
 """
 
 
@@ -188,21 +195,41 @@ def test_a_kill_that_is_waited_for_ends_when_another_child_is_there(daemon: Daem
     assert before["pid"] not in {slot["pid"] for slot in status["slots"]}
 
 
-def test_two_hundred_reloads_and_clients_leave_no_descriptor_and_no_thread(daemon: Daemon) -> None:
+def held(daemon: Daemon, kind: str) -> int:
+    return len(list(Path(f"/proc/{daemon.pid}/{kind}").iterdir()))
+
+
+def settled_descriptors(daemon: Daemon) -> int:
+    """Those of the arbiter when no process is on its way out, or in."""
+    daemon.await_status(lambda status: (len(status["processes"]), len(status["slots"])) == (3, 2))
+    return held(daemon, "fd")
+
+
+def test_hostile_clients_hold_up_nothing_and_leave_nothing(daemon: Daemon) -> None:
+    before = settled_descriptors(daemon)
+    said = [b"", b'{"command": "sta', b"\0" * 60_000, b"[" * 60_000 + b"\n", b'{"command": "status"}\n' * 20_000]
+    with ExitStack() as crowd:
+        for words in said * 8:
+            client_ = crowd.enter_context(socket.socket(socket.AF_UNIX))
+            client_.connect(os.fspath(daemon.socket))
+            client_.setblocking(False)
+            with suppress(BlockingIOError, ConnectionError):
+                client_.sendmsg([words or b" "], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [client_.fileno()] * 8))])
+        assert daemon.ask("restart", wait=True)["message"] == "2 children were replaced"
+        slots = daemon.await_status(lambda status: len(status["slots"]) == 2)["slots"]
+        daemon.ask("kill", slot=slots[0]["slot"], wait=True)
+        daemon.await_run(daemon.enqueue("nothing"), "succeeded")
+    eventually(lambda: settled_descriptors(daemon), lambda seen: seen == before)
+    assert not daemon.events("turn_failed")
+
+
+def test_reloads_and_hundreds_of_clients_leave_no_descriptor_and_no_thread(daemon: Daemon) -> None:
     """Complaint 8: gunicorn#3648: the control socket leaked a thread and two descriptors for each worker at each reload."""
-
-    def held(kind: str) -> int:
-        return len(list(Path(f"/proc/{daemon.pid}/{kind}").iterdir()))
-
-    def settled() -> int:
-        """The descriptors of the arbiter when no process is on its way out, or in."""
-        daemon.await_status(lambda status: (len(status["processes"]), len(status["slots"])) == (3, 2))
-        return held("fd")
-
-    before = settled()
-    for _ in range(200):
+    before = settled_descriptors(daemon)
+    for _ in range(15):
         daemon.ask("reload")
-        daemon.ask("events")
+        for _ in range(20):
+            daemon.ask("events")
     daemon.ask("reload", wait=True)
-    eventually(settled, lambda seen: seen == before)
-    assert held("task") == 1
+    eventually(lambda: settled_descriptors(daemon), lambda seen: seen == before)
+    assert held(daemon, "task") == 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from orbitd.rules.states import Activity
-from orbitd.system.slots import MAX_LANES, MAX_SLOTS, Held, SharedSlots, Will
+from orbitd.system.slots import MAX_LANES, MAX_SLOTS, Held, SharedSlots, SlotMemory, Will
 
 
 @pytest.fixture
@@ -31,6 +31,21 @@ def test_what_one_process_writes_another_reads(slots: SharedSlots) -> None:
     assert (slots.header.host_id, record.pipeline, record.run_id, record.run_deadline) == (7, "invoice.sync", 2**52, 1234.5)
     assert (record.read_activity(), record.since) == (Activity.BUSY, 99.0)
     assert slots.claims[3].read().asked_token == 2**62
+
+
+def test_another_process_s_memory_is_read_and_cannot_be_written(slots: SharedSlots) -> None:
+    slots.records[3].pid, slots.records[3].pipeline = 4711, "invoice.sync"
+    read = SlotMemory.of_process(os.getpid())
+    assert read is not None
+    assert (read.records[3].pid, read.records[3].pipeline) == (4711, "invoice.sync")
+    with pytest.raises(TypeError, match="read-only"):
+        read.records[3].pid = 1
+
+
+def test_memory_of_another_layout_is_not_read(slots: SharedSlots) -> None:
+    slots.header.layout += 1
+    assert SlotMemory.of_process(os.getpid()) is None
+    assert SlotMemory.of_process(os.getppid()) is None, "a process without any"
 
 
 def test_neighbouring_slots_do_not_touch(slots: SharedSlots) -> None:
