@@ -32,13 +32,14 @@ from orbitd.fleet import Death, Fleet
 from orbitd.generations import Generations, Reload, limits_of
 from orbitd.incarnation import Incarnation
 from orbitd.rules import actions, events, health, supervise
-from orbitd.rules.exits import judge
+from orbitd.rules.exits import Circumstances, Ender, Exit, Verdict, judge
 from orbitd.rules.limits import MOST_CHILDREN
 from orbitd.rules.once import Once
 from orbitd.rules.recycling import refusal
 from orbitd.rules.roster import Child, Roster
-from orbitd.rules.states import Charge, StopLevel
+from orbitd.rules.states import Charge, Phase, StopLevel
 from orbitd.rules.supervise import Desired
+from orbitd.scales import Scales
 from orbitd.system import clock, log, process
 from orbitd.system.channel import ChannelClosed, Message
 from orbitd.system.slots import MAX_SLOTS
@@ -46,7 +47,6 @@ from orbitd.system.wakeup import Wakeup
 from orbitd.vitals import Vitals
 
 _PAUSE_AFTER_FAULT_SECONDS = 0.2
-_FULL_SAMPLE_SECONDS = 30.0
 _MOST_KILLED_IMPORTS = 3
 _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "TSTP", "CONT", "CHLD")
 
@@ -77,7 +77,7 @@ class Arbiter:
         self.wakeup = Wakeup()
         self.fleet = Fleet(self, self.wakeup, once.most_runs if once else None)
         log.follow(self.fleet.slots.header)
-        self.vitals = Vitals(self.fleet.slots)
+        self.vitals, self._scales = Vitals(self.fleet.slots), Scales(self.note)
         self.limits = limits_of(loaded.settings)
         self.roster = Roster.of(MAX_SLOTS, self.limits)
         self.desired = Desired(count=min(loaded.settings.children.count, (once and once.most_runs) or MOST_CHILDREN))
@@ -157,7 +157,7 @@ class Arbiter:
         if self._errand:
             due = min(due, max(now, self._errand.next_deadline))
         if any(self.roster.children()) or not self._is_judged:
-            return min(due, self._next_look)
+            return min(due, self._next_look, self._scales.next_at)
         return min(due, max(self._next_look, self._next_report)) if self.settings.metrics.report_interval else due
 
     def look(self) -> None:
@@ -168,22 +168,15 @@ class Arbiter:
             self.fleet.look(child.slot)
             self._note_outcomes(child, *self.vitals.look(child.slot))
         now = clock.now()
+        self._scales.look(list(self.roster.children()), now)
         if now >= self._next_look:
             self._next_look = now + self.limits.look_seconds
-            self._weigh(now)
             self._keep_socket()
             self.check_vitals(now)
 
     def _note_outcomes(self, child: Child, succeeded: int, failed: int) -> None:
         if succeeded or failed:
             self.note(events.RunsEnded(child.generation, succeeded, failed))
-
-    def _weigh(self, now: float) -> None:
-        """A sample of every child's memory, and a full one, the dearer, of one whose last is old."""
-        children = list(self.roster.children())
-        stale = min(children, key=lambda child: child.own_seen_at, default=None)
-        for child in children:
-            self.fleet.weigh(child.slot, fully=child is stale and now >= child.own_seen_at + _FULL_SAMPLE_SECONDS)
 
     def check_vitals(self, now: float) -> None:
         """Judge how we do, say so when that has changed, and write the periodic report."""
@@ -219,8 +212,8 @@ class Arbiter:
         match event:
             case events.ChildBooted(slot):
                 self._child_booted(slot)
-            case events.ChildExited(slot, status):
-                log.event("child_exited", slot=slot, status=status)
+            case events.DeathJudged(slot, judged):
+                _log_exit(slot, judged)
             case events.JanitorExited() if not self.desired.stop_level:
                 log.warn("janitor_exited")
         if self._errand and isinstance(event, events.ChildExited):
@@ -255,7 +248,7 @@ class Arbiter:
         log.event("child_booted", slot=slot, gen=child.generation, pid=child.pid)
         is_first = self.roster.is_on_trial(child) or (self.reload.ok is None and self.reload.generation == 1)
         if is_first:
-            self.fleet.weigh(slot, fully=True)
+            self._scales.weigh(child, clock.now())
             if why := refusal(child, limits_of(self._generations.of(child.generation).settings)):
                 self._mold_failed(child.generation, why, ExitCode.CONFIG)
 
@@ -339,7 +332,7 @@ class Arbiter:
     def child_died(self, death: Death) -> None:
         """Have its runs taken back. Kept until the janitor has done so: a janitor may die, or have no database."""
         child = self.roster.slots[death.slot].child
-        verdict = judge(death.status, child.reason if child else None)
+        verdict = self._judge(child, death)
         is_to_blame = verdict.charge is not Charge.NONE
         outcomes = self.vitals.bury(death.slot, lost_runs=sum(held.begun for held in death.will.held) if is_to_blame else 0)
         if child:
@@ -357,6 +350,30 @@ class Arbiter:
         if death.child_id:
             self._unburied[death.nonce] = message
             self.fleet.tell_janitor(message)
+
+    def _judge(self, child: Child | None, death: Death) -> Verdict:
+        """What this death was; noted, so that the operator can be told."""
+        now = clock.now()
+        reason, is_killed = (child.reason, child.phase is Phase.DYING) if child else (None, False)
+        is_foreign_kill = death.status.signal == signal.SIGKILL and not is_killed
+        has_run = bool(death.run_id or death.will.held)
+        is_out_of_memory = is_foreign_kill and self._scales.has_oom_killed(now)
+        verdict = judge(death.status, Circumstances(reason, is_killed, is_out_of_memory, has_run))
+        judged = Exit(
+            at=now,
+            pid=child.pid if child else None,
+            generation=child.generation if child else 0,
+            cause=verdict.cause,
+            by=verdict.by,
+            reason=reason,
+            uptime_seconds=now - child.asked_at if child else 0.0,
+            peak_bytes=death.peak_bytes,
+            own_peak_bytes=child.own_peak_bytes if child else None,
+            run_id=death.run_id,
+            pipeline=death.pipeline,
+        )
+        self.note(events.DeathJudged(death.slot, judged))
+        return verdict
 
     # --- effects ---
 
@@ -538,3 +555,20 @@ class Arbiter:
         if ending is not None:
             self.exit_code = ending
             self.stop(StopLevel.DRAIN)
+
+
+def _log_exit(slot: int, judged: Exit) -> None:
+    tell = log.event if judged.by is Ender.ORBITD else log.warn
+    tell(
+        "child_exited",
+        slot=slot,
+        pid=judged.pid,
+        gen=judged.generation,
+        cause=judged.cause,
+        by=judged.by,
+        reason=judged.reason,
+        uptime_seconds=round(judged.uptime_seconds, 3),
+        peak_bytes=judged.peak_bytes,
+        run=judged.run_id or None,
+        pipeline=judged.pipeline or None,
+    )

@@ -22,9 +22,8 @@ from orbitd.rules.exits import ExitStatus
 from orbitd.rules.limits import Limits
 from orbitd.rules.recycling import most_runs
 from orbitd.rules.states import Activity, Reason
-from orbitd.system import clock, log, memory, process
+from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
-from orbitd.system.memory import Samples
 from orbitd.system.process import Ended, Process
 from orbitd.system.slots import SharedSlots, Will
 from orbitd.system.wakeup import Wakeup
@@ -32,11 +31,14 @@ from orbitd.system.wakeup import Wakeup
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """What a child left behind."""
+    """What a child left behind. `peak_bytes` as `process.reap` has it: 0 of one that nobody saw end."""
 
     slot: int
     nonce: str
     status: ExitStatus
+    peak_bytes: int
+    run_id: int
+    pipeline: str
     child_id: int
     will: Will
     stack: str
@@ -77,7 +79,6 @@ class Fleet:
         self._children: dict[int, _Hand] = {}
         self._janitor: _Hand | None = None
         self._burials: dict[int, Callable[[Ended], None]] = {}
-        self._samples = Samples()
         self._mark = os.urandom(8).hex()
 
     # --- molds ---
@@ -144,14 +145,6 @@ class Fleet:
         """Note what shared memory says of a child."""
         record = self.slots.records[slot]
         self._owner.note(events.ChildSeen(slot, record.read_activity(), record.run_deadline))
-
-    def weigh(self, slot: int, *, fully: bool) -> None:
-        """Note how much memory a child has; `fully`: also how much is its own, which takes milliseconds."""
-        hand = self._children.get(slot)
-        if hand and hand.process:
-            pid = hand.process.pid
-            own_bytes = memory.own_bytes(pid) if fully else None
-            self._owner.note(events.MemorySeen(slot, self._samples.rss_bytes(pid), own_bytes, clock.now()))
 
     # --- janitor ---
 
@@ -279,28 +272,28 @@ class Fleet:
         self._owner.note(events.JanitorExited(clock.now(), random.random()))
 
     def _bury_child(self, slot: int, hand: _Hand, ended: Ended) -> None:
-        self._end(hand)
-        self._samples.forget(ended.pid)
-        self._depart(slot, hand, ended.status)
+        peak_bytes = self._end(hand)
+        self._depart(slot, hand, ended.status, peak_bytes)
         self._sweep(hand.nonce)
 
-    def _depart(self, slot: int, hand: _Hand, status: ExitStatus) -> None:
+    def _depart(self, slot: int, hand: _Hand, status: ExitStatus, peak_bytes: int = 0) -> None:
         """A child is gone: tell what it left, then that it is gone."""
         record = self.slots.records[slot]
         will, stack = self.slots.claims[slot].read(), self.slots.stack_text(slot)
         del self._children[slot]
-        self._owner.child_died(Death(slot, hand.nonce, status, record.child_id, will, stack))
+        self._owner.child_died(Death(slot, hand.nonce, status, peak_bytes, record.run_id, record.pipeline, record.child_id, will, stack))
         self.slots.clear(slot)  # else the janitor would go on ringing for it
         self._owner.note(events.ChildExited(slot, status, clock.now(), random.random()))
 
-    def _end(self, hand: _Hand) -> None:
-        """Kill what is left of its group, and reap it."""
+    def _end(self, hand: _Hand) -> int:
+        """Kill what is left of its group, and reap it; its peak memory."""
         dead = _process(hand)
         process.kill_group(dead.pid)
-        process.reap(dead.pid)
+        peak_bytes = process.reap(dead.pid)
         self._wakeup.forget(dead.pidfd)
         dead.close()
         self._close(hand)
+        return peak_bytes
 
     def _close(self, hand: _Hand) -> None:
         if hand.channel.fileno() in self._wakeup.selector.get_map():

@@ -20,9 +20,8 @@ from orbitd import mold
 from orbitd.config import Settings
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.pipelines.registry import LoadError, Registry
-from orbitd.system import process
+from orbitd.system import memory, process
 from orbitd.system.channel import Channel, Message
-from orbitd.system.memory import Samples
 
 _LONGEST_DETAILS = 60_000
 
@@ -48,7 +47,7 @@ def main(channel_fd: int) -> int:
             "pipelines": _described(pipelines, settings),
             "threads": list(mold.threads_left()),
             "sockets": sorted(set(_sockets()) - before),
-            "rss_bytes": Samples().rss_bytes(os.getpid()),
+            "rss_bytes": memory.rss_bytes(os.getpid()),
         }
     )
     return ExitCode.OK

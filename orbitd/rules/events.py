@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orbitd.errors import ExitCode
-from orbitd.rules.exits import ExitStatus
+from orbitd.rules.exits import Exit, ExitStatus
 from orbitd.rules.states import Activity, Reason
 
 
@@ -195,12 +195,13 @@ class ChildWorn:
 
 @dataclass(frozen=True, slots=True)
 class MemorySeen:
-    """What the kernel says of a child's memory: one sample. `own_bytes` costs more, and is None where it was not asked for."""
+    """What the kernel says of a child's memory: one sample. `own_bytes` and `pss_bytes` cost more: None where they were not asked for."""
 
     slot: int
     rss_bytes: int
     own_bytes: int | None
     at: float
+    pss_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +228,14 @@ class KillSent:
 
     slot: int
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class DeathJudged:
+    """What the end of a slot's child was. Its `ChildExited` follows."""
+
+    slot: int
+    exit: Exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +281,6 @@ class RestartAsked:
 OfMold = MoldSpawned | MoldReady | MoldFailed | MoldKilled | MoldExited
 OfJanitor = JanitorSpawned | JanitorTicked | JanitorDismissed | JanitorExited
 OfRollout = GenerationStaged | GenerationRefused | GenerationPromoted | GenerationHolds | GenerationSettled | GenerationGivenUp
-OfFleet = SpawnFailed | Scaled | Forgiven | RestartAsked | RunsEnded | MemoryPressure | DegradedEnded
+OfFleet = SpawnFailed | Scaled | Forgiven | RestartAsked | RunsEnded | MemoryPressure | DeathJudged | DegradedEnded
 OfChild = ChildSaidHello | ChildBooted | ChildSeen | ChildWorn | MemorySeen | DrainSent | InterruptSent | KillSent
 Event = OfMold | OfJanitor | OfRollout | OfFleet | OfChild | ChildAsked | ChildExited

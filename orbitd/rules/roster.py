@@ -6,16 +6,20 @@ holds another one by now) changes nothing: messages and exits may overtake each 
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from orbitd.rules import backoff, events
 from orbitd.rules.backoff import History
+from orbitd.rules.exits import Exit
 from orbitd.rules.limits import Limits
 from orbitd.rules.rollout import Outcomes, Rollout, Stage
 from orbitd.rules.states import Activity, Phase, Reason, SlotState
 
 HEAVY_SAMPLES = 2
+MOST_EXITS = 8
+"""So many of its last children's exits a slot remembers."""
 PRESSURE = 0.9
 """A control group with more than this share of its memory in use is under pressure."""
 FEWEST_DEGRADED = 3
@@ -55,6 +59,9 @@ class Child:
     own_bytes: int | None = None
     own_seen_at: float = 0.0
     rss_seen_at: float = 0.0
+    own_seen_rss_bytes: int = 0
+    own_peak_bytes: int | None = None
+    pss_bytes: int | None = None
     baseline_rss_bytes: int = 0
     baseline_own_bytes: int = 0
     heavy_samples: int = 0
@@ -98,6 +105,7 @@ class Slot:
     history: History = field(default_factory=History)
     restarts: int = 0
     last_exit: str | None = None
+    exits: deque[Exit] = field(default_factory=lambda: deque(maxlen=MOST_EXITS))
 
 
 @dataclass(slots=True)
@@ -137,6 +145,8 @@ class Roster:
     janitor: Janitor = field(default_factory=Janitor)
     generation: int = 0
     newest_generation: int = 0
+    exits_by_cause: Counter[str] = field(default_factory=Counter)
+    pressure: events.MemoryPressure | None = None
     rollout: Rollout | None = None
     outcomes: dict[int, Outcomes] = field(default_factory=dict)
     is_under_pressure: bool = False
@@ -253,8 +263,11 @@ class Roster:
                 outcomes = self.outcomes.setdefault(generation, Outcomes())
                 outcomes.succeeded += succeeded
                 outcomes.failed += failed
+            case events.DeathJudged(slot, judged):
+                self.slots[slot].exits.append(judged)
+                self.exits_by_cause[judged.counted_as] += 1
             case events.MemoryPressure(used_bytes, limit_bytes, _):
-                self.is_under_pressure = used_bytes > PRESSURE * limit_bytes
+                self.pressure, self.is_under_pressure = event, used_bytes > PRESSURE * limit_bytes
             case events.DegradedEnded():
                 self.degraded_since, self.early_deaths = None, []
 
@@ -266,10 +279,9 @@ class Roster:
                 child.phase, child.booted_at = Phase.UP, at
             case events.ChildSeen(_, activity, deadline):
                 child.activity, child.run_deadline = activity, deadline
-            case events.ChildWorn():
-                child.is_worn = True
-            case events.MemorySeen(_, rss_bytes, own_bytes, at):
+            case events.MemorySeen(_, rss_bytes, own_bytes, at, pss_bytes):
                 self._note_memory(child, rss_bytes, own_bytes, at)
+                child.pss_bytes = pss_bytes if own_bytes is not None else child.pss_bytes
             case events.DrainSent(_, reason, until):
                 child.phase, child.reason, child.until = Phase.DRAINING, reason, until
             case events.InterruptSent(_, reason, until):
@@ -285,7 +297,8 @@ class Roster:
         child.heavy_own_samples = child.heavy_own_samples + 1 if 0 < self.limits.max_own_bytes < own_bytes else 0
         if child.own_bytes is None:
             child.baseline_rss_bytes, child.baseline_own_bytes = rss_bytes, own_bytes
-        child.own_bytes, child.own_seen_at = own_bytes, at
+        child.own_bytes, child.own_seen_at, child.own_seen_rss_bytes = own_bytes, at, rss_bytes
+        child.own_peak_bytes = max(child.own_peak_bytes or 0, own_bytes)
 
     def _note_rollout(self, event: events.OfRollout) -> None:
         rollout = self.rollout

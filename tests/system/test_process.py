@@ -95,13 +95,14 @@ def test_the_resident_set_counts_what_was_touched_and_nothing_of_the_dead() -> N
     reader, writer = os.pipe()
     child = _sleeper(f"import os, time; data = bytearray(64 << 20); os.write({writer}, b'x'); time.sleep(60)", keep_fds=(writer,))
     os.read(reader, 1)
-    samples = memory.Samples()
-    assert samples.rss_bytes(child.pid) > 64 << 20
-    assert memory.own_bytes(child.pid) > 64 << 20
+    share = memory.share_of(child.pid)
+    assert share
+    assert share.pss_bytes >= share.own_bytes > 64 << 20
+    assert memory.rss_bytes(child.pid) > 64 << 20
     child.kill_session()
     _await_end(child)
-    assert samples.rss_bytes(child.pid) == 0
-    assert memory.own_bytes(child.pid) == 0
+    assert memory.rss_bytes(child.pid) == 0
+    assert memory.share_of(child.pid) is None
     os.close(reader)
     os.close(writer)
 
@@ -110,3 +111,10 @@ def test_the_resident_set_counts_what_was_touched_and_nothing_of_the_dead() -> N
 def test_nothing_is_known_of_a_pid_that_nobody_has(pid: int) -> None:
     assert process.stat(pid) is None
     assert process.Process.adopt(pid) is None
+
+
+def test_the_peak_of_a_dead_child_is_told_when_it_is_reaped() -> None:
+    child = _sleeper("data = bytearray(64 << 20); del data")
+    select.select([child.pidfd], [], [], 10)
+    assert 64 << 20 < process.reap(child.pid) < 200 << 20
+    child.close()
