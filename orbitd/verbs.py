@@ -21,6 +21,7 @@ from orbitd.control.server import Pending
 from orbitd.control.wire import Answer, Request
 from orbitd.errors import ConfigError, Conflict, ExitCode, NoSuchObject, OrbitError, UsageError
 from orbitd.rules import actions
+from orbitd.rules.exits import Exit
 from orbitd.rules.health import Finding
 from orbitd.rules.roster import Child, Roster, Slot
 from orbitd.rules.states import DaemonState, Phase, Reason, SlotState, StopLevel
@@ -45,7 +46,7 @@ class Verbs:
         self._arbiter, self._config = arbiter, config
         self._answers: Mapping[str, Callable[[Mapping[str, Any]], Reply]] = {
             "status": lambda _: Answer(self._status()),
-            "list": lambda _: Answer(views.listing(self._status())),
+            "list": self._list,
             "health": lambda _: Answer(self._health()),
             "metrics": lambda _: Answer(self._metrics()),
             "ping": lambda _: Answer(views.pong()),
@@ -251,7 +252,24 @@ class Verbs:
             last_beat_at=_wall(time.time() - (now - beat_at)) if beat_at else None,
             age_seconds=self._age_seconds(now, with_memory=True),
             processes=self._processes(),
+            memory=self._memory(),
         )
+
+    def _list(self, args: Mapping[str, Any]) -> Reply:
+        if not args["exits"]:
+            return Answer(views.listing(self._status()))
+        now, wall = clock.now(), time.time()
+        exits = {slot.index: [_exit(ended, wall - (now - ended.at)) for ended in slot.exits[::-1]] for slot in self._arbiter.roster.slots}
+        return Answer(views.listing(self._status(), exits))
+
+    def _memory(self) -> dict[str, int | None]:
+        roster = self._arbiter.roster
+        pressure = roster.pressure
+        return {
+            "children_pss_bytes": sum(child.pss_bytes or 0 for child in roster.children()),
+            "used_bytes": pressure.used_bytes if pressure else None,
+            "limit_bytes": pressure.limit_bytes if pressure else None,
+        }
 
     def _state(self, now: float) -> DaemonState:
         arbiter, roster = self._arbiter, self._arbiter.roster
@@ -277,8 +295,8 @@ class Verbs:
         return views.health(findings, vitals.metrics()["lastRunTime"], vitals.stuck_runs, self._age_seconds(clock.now()))
 
     def _metrics(self) -> dict[str, Any]:
-        looked_at = self._arbiter.looked_at
-        return views.metrics(self._arbiter.vitals.metrics(), round(clock.now() - looked_at, 3))
+        numbers = {**self._arbiter.vitals.metrics(), "childExits": dict(sorted(self._arbiter.roster.exits_by_cause.items()))}
+        return views.metrics(numbers, round(clock.now() - self._arbiter.looked_at, 3))
 
     def _age_seconds(self, now: float, *, with_memory: bool = False) -> float:
         """Of what is known of the database, which the janitor tells, and of the samples of memory. The rest was looked at just now."""
@@ -319,6 +337,7 @@ class Verbs:
             "since": _wall(time.time() - (now - record.since)) if record.since else None,
             "rss_bytes": child.rss_bytes if child else None,
             "own_bytes": child.own_bytes if child else None,
+            "pss_bytes": child.pss_bytes if child else None,
             "runs": record.runs,
             "failed": record.failed,
             "restarts": slot.restarts,
@@ -328,6 +347,23 @@ class Verbs:
 
 def _is_held(roster: Roster, slot: Slot, now: float) -> bool:
     return roster.slot_state(slot, now) is SlotState.HELD
+
+
+def _exit(ended: Exit, at: float) -> dict[str, Any]:
+    """One of `exits` in orbit.list/1, at this wall clock time."""
+    return {
+        "at": _wall(at),
+        "cause": ended.cause,
+        "by": ended.by,
+        "reason": ended.reason,
+        "pid": ended.pid,
+        "generation": ended.generation,
+        "run": str(ended.run_id) if ended.run_id else None,
+        "pipeline": ended.pipeline or None,
+        "uptime_seconds": round(ended.uptime_seconds, 3),
+        "peak_bytes": ended.peak_bytes or None,
+        "own_peak_bytes": ended.own_peak_bytes,
+    }
 
 
 def _reload_error(error: str, exit_code: ExitCode, generation: int) -> OrbitError:

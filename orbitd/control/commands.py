@@ -120,7 +120,14 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 example="status --watch",
                 role=Role.VIEW,
             ),
-            Command("list", "reads", "the slots and the child in each, problems first", example="list -o wide", role=Role.VIEW),
+            Command(
+                "list",
+                "reads",
+                "the slots and the child in each, problems first",
+                (Argument("exits", Kind.FLAG, "and how the last children of each slot ended", default=False),),
+                example="list -o wide",
+                role=Role.VIEW,
+            ),
             Command(
                 "health",
                 "reads",

@@ -22,10 +22,25 @@ SLOT_FIELDS = (
     "since",
     "rss_bytes",
     "own_bytes",
+    "pss_bytes",
     "runs",
     "failed",
     "restarts",
     "last_exit",
+)
+MEMORY_FIELDS = ("children_pss_bytes", "used_bytes", "limit_bytes")
+EXIT_FIELDS = (
+    "at",
+    "cause",
+    "by",
+    "reason",
+    "pid",
+    "generation",
+    "run",
+    "pipeline",
+    "uptime_seconds",
+    "peak_bytes",
+    "own_peak_bytes",
 )
 
 
@@ -43,8 +58,9 @@ def status(
     last_beat_at: str | None,
     age_seconds: float,
     processes: Sequence[Facts],
+    memory: Facts,
 ) -> dict[str, Any]:
-    """`orbit.status/1`: how the daemon is. `last_beat_at` is when the database was last asked for work.
+    """`orbit.status/1`: how the daemon is. `last_beat_at` is when the database was last asked for work; `memory` of MEMORY_FIELDS.
 
     `age_seconds`, here and elsewhere, is how long ago the oldest look was taken that the answer rests on.
 
@@ -62,14 +78,19 @@ def status(
         "last_reload": last_reload,
         "last_beat_at": last_beat_at,
         "age_seconds": age_seconds,
+        "memory": {name: memory[name] for name in MEMORY_FIELDS},
         "processes": [{name: process[name] for name in ("role", "pid", "state", "generation")} for process in processes],
         "slots": [{name: slot[name] for name in SLOT_FIELDS} for slot in slots],
     }
 
 
-def listing(status_document: Facts) -> dict[str, Any]:
-    """`orbit.list/1`: the slots alone."""
-    return {"schema": "orbit.list/1", **{name: status_document[name] for name in ("generation", "age_seconds", "slots")}}
+def listing(status_document: Facts, exits: Mapping[int, Sequence[Facts]] | None = None) -> dict[str, Any]:
+    """`orbit.list/1`: the slots alone; with the last `exits` of each, by its number, if they are asked for."""
+    document = {"schema": "orbit.list/1", **{name: status_document[name] for name in ("generation", "age_seconds", "slots")}}
+    if exits is not None:
+        told = {number: [{name: ended[name] for name in EXIT_FIELDS} for ended in each] for number, each in exits.items()}
+        document["slots"] = [{**slot, "exits": told.get(slot["slot"], [])} for slot in document["slots"]]
+    return document
 
 
 def health(findings: Sequence[Finding], last_activity: str | None, stuck_runs: int, age_seconds: float) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _MOST_LISTED = 1000
 _LIMIT = 50
 _SHORTEST_FULL_ID = 13
 _ANSWER_SECONDS = 10.0
-_SLOT = "slot:"
+_SLOTS = ("slot:", "slot/")
 
 
 def list_runs(session: Session) -> int:
@@ -63,8 +63,8 @@ def show_dead_letter(session: Session) -> int:
 def describe(session: Session) -> int:
     """`orbitctl describe OBJECT`."""
     name = session.args["object"]
-    if name.startswith(_SLOT):
-        return _describe_slot(session, name.removeprefix(_SLOT))
+    if name.startswith(_SLOTS):
+        return _describe_slot(session, name[len(_SLOTS[0]) :])
     now = datetime.now(UTC)
     with connected(session) as conn:
         if name.isdecimal():
@@ -147,7 +147,7 @@ def check_between(name: str, value: int, most: int) -> None:
 
 def _describe_slot(session: Session, number: str) -> int:
     """A slot is the daemon's: the database knows nothing of it."""
-    slots = call(session.socket(), "list", {}, _ANSWER_SECONDS)["slots"]
+    slots = call(session.socket(), "list", {"exits": True}, _ANSWER_SECONDS)["slots"]
     slot = next((slot for slot in slots if str(slot["slot"]) == number), None)
     if slot is None:
         raise NoSuchObject(f'no slot "{number}"', "see `orbitctl list`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orbitd.ctl.render import Cell, Column, Style, ago, fact, first_line, rank, table
+from orbitd.ctl.render import Cell, Column, Style, ago, fact, first_line, rank, section, table
 from orbitd.rules.ids import short_id
 from orbitd.units import counted, format_duration, format_size
 
@@ -28,6 +28,7 @@ def status(document: Document, style: Style, now: datetime) -> Iterator[str]:
     yield from fact("orbitd", [style.painted(style.state(document["state"])), *_identity(document)], style)
     yield from fact("children", _children(document["children"]), style)
     yield from fact("processes", [_process(process) for process in document["processes"]], style)
+    yield from fact("memory", _memory(document.get("memory")), style)
     yield from fact("poll", _poll(document["last_beat_at"], now), style)
     yield from fact("config", [style.plain(document["config"] or "no file: defaults and environment")], style)
     yield from fact("reload", _reload(document["last_reload"], style, now), style)
@@ -57,6 +58,7 @@ def slots(document: Document, style: Style, now: datetime) -> Iterator[str]:
         Column("RUN", lambda slot: _run(slot["run"], style), step=2, right=True),
         Column("MEMORY", lambda slot: _size(slot["rss_bytes"]), step=3, right=True),
         Column("OWN", lambda slot: _size(slot["own_bytes"]), right=True, wide_only=True),
+        Column("PSS", lambda slot: _size(slot.get("pss_bytes")), right=True, wide_only=True),
         Column("RUNS", lambda slot: str(slot["runs"] or ""), step=4, right=True),
         Column("FAILED", lambda slot: Cell(str(slot["failed"] or ""), "red"), step=4, right=True),
         Column("RESTARTS", lambda slot: str(slot["restarts"] or ""), step=3, right=True),
@@ -65,8 +67,31 @@ def slots(document: Document, style: Style, now: datetime) -> Iterator[str]:
     if not document["slots"]:
         yield "no slots: this daemon has no children"
         return
-    yield from table(columns, sorted(document["slots"], key=lambda slot: rank(slot["state"], _SLOT_ORDER)), style)
+    there = sorted(document["slots"], key=lambda slot: rank(slot["state"], _SLOT_ORDER))
+    yield from table(columns, there, style)
+    yield from section(
+        "how the last ones ended", _exits([{"slot": slot["slot"], **each} for slot in there for each in slot.get("exits", ())], style, now)
+    )
     yield from _age(document)
+
+
+def _exits(ended: Sequence[Document], style: Style, now: datetime) -> Iterator[str]:
+    columns = (
+        Column("SLOT", lambda each: str(each["slot"]), right=True),
+        Column("AGO", lambda each: ago(each["at"], now), right=True),
+        Column("CAUSE", lambda each: Cell(each["cause"], "" if each["by"] == "orbitd" else "red")),
+        Column("BY", lambda each: each["by"]),
+        Column("REASON", lambda each: each["reason"] or "", step=1),
+        Column("LIVED", lambda each: format_duration(int(each["uptime_seconds"])), step=3, right=True),
+        Column("PEAK", lambda each: _size(each["peak_bytes"]), step=4, right=True),
+        Column("OWN PEAK", lambda each: _size(each["own_peak_bytes"]), step=4, right=True),
+        Column("PIPELINE", lambda each: each["pipeline"] or "", step=2, elastic=True),
+        Column("RUN", lambda each: _run(each["run"], style), step=2, right=True),
+        Column("PID", lambda each: str(each["pid"] or ""), right=True, wide_only=True),
+        Column("GEN", lambda each: str(each["generation"] or ""), right=True, wide_only=True),
+    )
+    if ended:
+        yield from table(columns, ended, style)
 
 
 def health(document: Document, style: Style, now: datetime) -> Iterator[str]:
@@ -87,6 +112,8 @@ def metrics(document: Document, style: Style) -> Iterator[str]:
         yield from fact("rate", [f"{document['runsPerHour']:g} an hour", f"{document['successRate']:g}% succeeded"], style)
         yield from fact("took", [f"{_milliseconds(document[f'{which}ExecutionTime'])} {words}" for which, words in _TOOK.items()], style)
         yield from fact("last ended", [document["lastRunTime"] or "never"], style)
+    exits = document.get("childExits", {})
+    yield from fact("exits", [f"{count} {style.plain(cause)}" for cause, count in exits.items()], style)
 
 
 _TOOK = {"avg": "on average", "min": "at least", "max": "at most"}
@@ -159,6 +186,15 @@ def _children(children: Mapping[str, int]) -> list[str]:
 
 def _process(process: Document) -> str:
     return f"{process['role']} {process['pid']}{'' if process['state'] in {'running', 'ready'} else ' ' + str(process['state'])}"
+
+
+def _memory(memory: Document | None) -> list[str]:
+    """What the children have, shared pages counted once; and what the control group has of how much, if it is limited."""
+    if not memory:
+        return []
+    children = [f"{_size(memory['children_pss_bytes'])} of the children"] if memory["children_pss_bytes"] else []
+    group = [f"{format_size(memory['used_bytes'])} of {_size(memory['limit_bytes'])} of the control group"] if memory["limit_bytes"] else []
+    return [*children, *group]
 
 
 def _poll(last_beat_at: str | None, now: datetime) -> list[str]:

@@ -51,6 +51,7 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
                         "object", Kind.TEXT, "a run's id, a pipeline's name, or slot:N", positional=True, metavar="OBJECT", completes="run"
                     ),
                 ),
+                "Of a slot: its child, and how its last children ended, the latest first.",
                 example="describe 4711",
             ),
             Command("pipelines", "reads", "the pipelines that daemons have told of or that runs wait for, and their runs"),

@@ -6,7 +6,6 @@ holds another one by now) changes nothing: messages and exits may overtake each 
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -104,8 +103,12 @@ class Slot:
     child: Child | None = None
     history: History = field(default_factory=History)
     restarts: int = 0
-    last_exit: str | None = None
-    exits: deque[Exit] = field(default_factory=lambda: deque(maxlen=MOST_EXITS))
+    exits: list[Exit] = field(default_factory=list)
+
+    @property
+    def last_exit(self) -> str | None:
+        """What its last child died of; None before the first."""
+        return self.exits[-1].cause if self.exits else None
 
 
 @dataclass(slots=True)
@@ -145,7 +148,7 @@ class Roster:
     janitor: Janitor = field(default_factory=Janitor)
     generation: int = 0
     newest_generation: int = 0
-    exits_by_cause: Counter[str] = field(default_factory=Counter)
+    exits_by_cause: dict[str, int] = field(default_factory=dict)
     pressure: events.MemoryPressure | None = None
     rollout: Rollout | None = None
     outcomes: dict[int, Outcomes] = field(default_factory=dict)
@@ -264,8 +267,8 @@ class Roster:
                 outcomes.succeeded += succeeded
                 outcomes.failed += failed
             case events.DeathJudged(slot, judged):
-                self.slots[slot].exits.append(judged)
-                self.exits_by_cause[judged.counted_as] += 1
+                self.slots[slot].exits = [*self.slots[slot].exits, judged][-MOST_EXITS:]
+                self.exits_by_cause[judged.counted_as] = self.exits_by_cause.get(judged.counted_as, 0) + 1
             case events.MemoryPressure(used_bytes, limit_bytes, _):
                 self.pressure, self.is_under_pressure = event, used_bytes > PRESSURE * limit_bytes
             case events.DegradedEnded():
@@ -364,7 +367,7 @@ class Roster:
 
     def _child_exited(self, index: int, status: str, at: float, draw: float) -> None:
         slot = self.slots[index]
-        child, slot.child, slot.last_exit = slot.child, None, status
+        child, slot.child = slot.child, None
         if child is None or _is_planned(child):
             return
         lifetime_seconds = at - child.booted_at if child.booted_at is not None else 0.0

@@ -20,6 +20,7 @@ _SLOT: Document = {
     "since": "2026-01-01T10:00:00Z",
     "rss_bytes": 45_000_000,
     "own_bytes": 9_000_000,
+    "pss_bytes": 12_000_000,
     "runs": 12,
     "failed": 0,
     "restarts": 0,
@@ -29,8 +30,27 @@ SLOTS: list[Document] = [
     _SLOT,
     _SLOT | {"slot": 1, "pid": 2101, "state": "busy", "run": RUN, "pipeline": "invoice.\x1b[31msync", "since": "2026-01-01T10:04:48Z"},
     _SLOT
-    | {"slot": 2, "pid": None, "state": "held", "rss_bytes": None, "own_bytes": None, "restarts": 11, "last_exit": "killed by SIGSEGV"},
-    _SLOT | {"slot": 3, "pid": None, "state": "backoff", "rss_bytes": None, "own_bytes": None, "failed": 2, "last_exit": "exited with 3"},
+    | {
+        "slot": 2,
+        "pid": None,
+        "state": "held",
+        "rss_bytes": None,
+        "own_bytes": None,
+        "pss_bytes": None,
+        "restarts": 11,
+        "last_exit": "killed by SIGSEGV",
+    },
+    _SLOT
+    | {
+        "slot": 3,
+        "pid": None,
+        "state": "backoff",
+        "rss_bytes": None,
+        "own_bytes": None,
+        "pss_bytes": None,
+        "failed": 2,
+        "last_exit": "exited with 3",
+    },
 ]
 STATUS: Document = {
     "schema": "orbit.status/1",
@@ -43,6 +63,7 @@ STATUS: Document = {
     "problems": [{"code": "slot_held", "message": "slot 2 is held: 11 early deaths\nthe last: SIGSEGV", "command": "orbitctl list"}],
     "last_reload": {"ok": False, "generation": 8, "at": "2026-01-01T10:03:00Z", "error": "ImportError: no module\nmore", "stage": None},
     "last_beat_at": "2026-01-01T10:04:59Z",
+    "memory": {"children_pss_bytes": 48_000_000, "used_bytes": 900_000_000, "limit_bytes": 1_073_741_824},
     "age_seconds": 310.0,
     "processes": [
         {"role": "arbiter", "pid": 812, "state": "running", "generation": None},
@@ -56,6 +77,7 @@ STATUS_WELL: Document = STATUS | {
     "children": {"target": 4, "ready": 4, "busy": 1, "draining": 0, "starting": 0, "backoff": 0},
     "problems": [],
     "last_reload": {"ok": True, "generation": 7, "at": "2026-01-01T08:00:00Z", "error": None, "stage": None},
+    "memory": {"children_pss_bytes": 48_000_000, "used_bytes": None, "limit_bytes": None},
     "slots": [_SLOT | {"slot": number} for number in range(4)],
 }
 STATUS_FIRST: Document = STATUS | {
@@ -66,6 +88,7 @@ STATUS_FIRST: Document = STATUS | {
     "problems": [],
     "last_reload": None,
     "last_beat_at": None,
+    "memory": {"children_pss_bytes": 0, "used_bytes": None, "limit_bytes": None},
     "processes": [{"role": "arbiter", "pid": 812, "state": "running", "generation": None}],
     "slots": [],
 }
@@ -88,6 +111,24 @@ STATUS_OFFLINE: Document = STATUS | {
     "slots": [slot | dict.fromkeys(("rss_bytes", "own_bytes", "restarts")) for slot in SLOTS[:2]],
 }
 LIST: Document = {"schema": "orbit.list/1", "generation": 7, "age_seconds": 0.0, "slots": SLOTS}
+_EXIT: Document = {
+    "at": "2026-01-01T10:04:40.000Z",
+    "cause": "out_of_memory",
+    "by": "kernel",
+    "reason": None,
+    "pid": 2099,
+    "generation": 7,
+    "run": RUN,
+    "pipeline": "invoice.\x1b[31msync",
+    "uptime_seconds": 3671.5,
+    "peak_bytes": 512_000_000,
+    "own_peak_bytes": 470_000_000,
+}
+_LEFT: Document = _EXIT | {"cause": "exited:0", "by": "orbitd", "reason": "outdated", "run": None, "pipeline": None, "own_peak_bytes": None}
+LIST_EXITS: Document = LIST | {
+    "slots": [slot | {"exits": [_EXIT, _LEFT | {"generation": 6}] if slot["slot"] == 2 else []} for slot in SLOTS]
+}
+SLOT: Document = {"schema": "orbit.slot/1", **LIST_EXITS["slots"][2]}
 LIST_EMPTY: Document = LIST | {"slots": []}
 HEALTH: Document = {
     "schema": "orbit.health/1",
@@ -124,6 +165,7 @@ METRICS: Document = {
     "maxExecutionTime": 61204,
     "workerStartTime": "2026-01-01T07:49:28.000Z",
     "lastRunTime": "2026-01-01T10:04:58.120Z",
+    "childExits": {"crashed:SIGSEGV": 1, "max_runs": 12, "out_of_memory": 2},
     "timestamp": "2026-01-01T10:05:00.000Z",
     "age_seconds": 0.004,
 }
@@ -133,6 +175,7 @@ METRICS_FIRST: Document = METRICS | {
     **dict.fromkeys(("totalRuns", "succeeded", "failed", "avgExecutionTime", "minExecutionTime", "maxExecutionTime"), 0),
     **dict.fromkeys(("successRate", "errorRate", "runsPerHour"), 0.0),
     "lastRunTime": None,
+    "childExits": {},
 }
 _CHANGE: Document = {
     "key": "children.count",

@@ -35,6 +35,8 @@ class FakeDaemon:
 
     def answer(self, request: Request) -> Answer | Pending:
         name, args = request.command.name, request.args
+        if name == "list" and args["exits"]:
+            return Answer(documents.LIST_EXITS)
         if name in _ANSWERS:
             return Answer(_ANSWERS[name])
         if name == "stop":

@@ -34,6 +34,7 @@ CASES: dict[str, Shown] = {
     "status-first": lambda style: show.status(documents.STATUS_FIRST, style, NOW),
     "status-offline": lambda style: show.offline(documents.STATUS_OFFLINE, style, NOW),
     "list": lambda style: show.slots(documents.LIST, style, NOW),
+    "list-exits": lambda style: show.slots(documents.LIST_EXITS, style, NOW),
     "list-empty": lambda style: show.slots(documents.LIST_EMPTY, style, NOW),
     "health": lambda style: show.health(documents.HEALTH, style, NOW),
     "health-well": lambda style: show.health(documents.HEALTH_WELL, style, NOW),

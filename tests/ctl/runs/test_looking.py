@@ -159,6 +159,8 @@ class TestDescribe:
     @pytest.mark.usefixtures("daemon")
     def test_a_slot_is_asked_of_the_daemon(self, orbitctl: Orbitctl) -> None:
         assert "held" in orbitctl("describe", "slot:2").out
+        assert "out_of_memory  kernel" in orbitctl("describe", "slot/2").out
+        assert orbitctl("describe", "slot/2", "--json").document["exits"][1]["reason"] == "outdated"
         assert orbitctl("describe", "slot:2", "--json").document["last_exit"] == "killed by SIGSEGV"
         called = orbitctl("describe", "slot:77")
         assert called.code == 4
