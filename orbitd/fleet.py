@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,9 +23,12 @@ from orbitd.rules.recycling import most_runs
 from orbitd.rules.states import Activity, Reason
 from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
+from orbitd.system.orphans import Orphans
 from orbitd.system.process import Ended, Process
 from orbitd.system.slots import SharedSlots, Will
 from orbitd.system.wakeup import Wakeup
+
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Fleet:
         self._janitor: _Hand | None = None
         self._burials: dict[int, Callable[[Ended], None]] = {}
         self._mark = os.urandom(8).hex()
+        self._orphans = Orphans(self._mark)
 
     # --- molds ---
 
@@ -181,11 +184,15 @@ class Fleet:
 
     def reap(self) -> None:
         """Collect every process that has ended: ours, and strangers whom a subreaper inherits."""
+        has_ended = False
         while ended := process.peek_ended():
             if ended.pid not in self._burials:
                 self._hear_newborns()  # it may have died with its hello unread
             bury = self._burials.pop(ended.pid, None)
             bury(ended) if bury else process.reap(ended.pid)
+            has_ended = True
+        if has_ended:
+            self._sweep()
 
     def _hear_newborns(self) -> None:
         for slot, hand in list(self._children.items()):
@@ -274,7 +281,6 @@ class Fleet:
     def _bury_child(self, slot: int, hand: _Hand, ended: Ended) -> None:
         peak_bytes = self._end(hand)
         self._depart(slot, hand, ended.status, peak_bytes)
-        self._sweep(hand.nonce)
 
     def _depart(self, slot: int, hand: _Hand, status: ExitStatus, peak_bytes: int = 0) -> None:
         """A child is gone: tell what it left, then that it is gone."""
@@ -300,26 +306,11 @@ class Fleet:
             self._wakeup.forget(hand.channel.fileno())
         hand.channel.close()
 
-    def _sweep(self, nonce: str) -> None:
-        """Kill what a dead child started in sessions of its own: now that it is dead, they are our children.
-
-        Programs carry the child's nonce in their environment. What was forked without an exec carries only its mold's mark, as
-        does a child on its way to its hello: it is left alone while there is one. Strangers, whom we inherit as process 1 or
-        from whoever exec'd us, carry neither.
-        """
-        known = {entry["pid"] for entry in self.record()}
+    def _sweep(self) -> None:
+        """Kill what dead children have left: when one has ended, and when something of what it left has."""
         is_arriving = any(hand.process is None for hand in self._children.values())
-        marks = [f"{process.CHILD_MARK}={nonce}".encode(), *([] if is_arriving else [f"{process.MOLD_MARK}={self._mark}".encode()])]
-        for pid in process.own_children():
-            if pid in known:
-                continue
-            environment = process.environment_of(pid)
-            if any(mark in environment for mark in marks):
-                stray = Process.adopt(pid)
-                if stray:
-                    log.warn("stray_killed", pid=pid)
-                    stray.send_signal(signal.SIGKILL)
-                    stray.close()
+        if swept := self._orphans.sweep(self._burials, is_arriving=is_arriving):
+            log.warn("strays_killed", count=len(swept), pids=",".join(map(str, swept[:_MOST_NAMED])))
 
 
 def _process(hand: _Hand) -> Process:

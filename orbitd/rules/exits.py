@@ -97,7 +97,7 @@ class Exit:
 FAULTS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS, signal.SIGTRAP})
 _OF_A_KILL = {
     Reason.RUN_TIMEOUT: ("timeout", Charge.ERROR),
-    Reason.OVER_MEMORY: ("memory_limit", Charge.CRASH),
+    Reason.OVER_MEMORY: ("memory_limit", Charge.ERROR),
     Reason.STALLED: ("stalled", Charge.CRASH),
     Reason.KILL_ASKED: ("crashed:SIGKILL", Charge.CRASH),
 }
@@ -106,7 +106,8 @@ _OF_A_KILL = {
 def judge(status: ExitStatus, known: Circumstances) -> Verdict:
     """What the end of a child was, from how it ended and what the arbiter had done.
 
-    Our own stop is no fault of the run. A run killed past its deadline pays an error, as a soft timeout does.
+    Our own stop is no fault of the run. A run killed past its deadline pays an error, as a soft timeout does; so does one
+    killed for its memory.
     """
     cause = str(status)
     if known.is_killed and known.reason and (status.signal == signal.SIGKILL or status == ExitStatus()):

@@ -39,10 +39,10 @@ CASES = [
     (SIGKILL, killed(Reason.RUN_TIMEOUT), Verdict("timeout", Charge.ERROR, Ender.ORBITD)),
     (SIGKILL, killed(Reason.DRAIN_TIMEOUT), Verdict("interrupted", Charge.NONE, Ender.ORBITD)),
     (SIGKILL, killed(Reason.STOPPING), Verdict("interrupted", Charge.NONE, Ender.ORBITD)),
-    (SIGKILL, killed(Reason.OVER_MEMORY), Verdict("memory_limit", Charge.CRASH, Ender.ORBITD)),
+    (SIGKILL, killed(Reason.OVER_MEMORY), Verdict("memory_limit", Charge.ERROR, Ender.ORBITD)),
     (SIGKILL, killed(Reason.STALLED), Verdict("stalled", Charge.CRASH, Ender.ORBITD)),
     (SIGKILL, killed(Reason.KILL_ASKED), Verdict("crashed:SIGKILL", Charge.CRASH, Ender.ORBITD)),
-    (SIGKILL, replace(killed(Reason.OVER_MEMORY), is_out_of_memory=True), Verdict("memory_limit", Charge.CRASH, Ender.ORBITD)),
+    (SIGKILL, replace(killed(Reason.OVER_MEMORY), is_out_of_memory=True), Verdict("memory_limit", Charge.ERROR, Ender.ORBITD)),
     (LOST, killed(Reason.BOOT_TIMEOUT), Verdict("interrupted", Charge.NONE, Ender.ORBITD)),
     # asked to leave, and killed by others meanwhile
     (SIGKILL, asked(Reason.OUTDATED, has_run=True), Verdict("crashed:SIGKILL", Charge.CRASH, Ender.STRANGER)),

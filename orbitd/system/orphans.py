@@ -1,0 +1,67 @@
+"""What dead children have left running: programs and forks in sessions of their own, which come to us when their parent ends.
+
+A living child is a subreaper, so an orphan that reaches us has no living owner. It is told from strangers, whom we inherit as
+process 1 or had before we began (from whoever exec'd us), by the environment that it was exec'd with:
+
+    our mold's mark, and a child's     a program that a child has started
+    our mold's mark alone              forked without an exec: by a child; or a newborn child on its way to its hello
+    neither                            a stranger's; or, where there are no strangers, a program with an environment of its own
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from orbitd.system import process
+from orbitd.system.process import Process
+
+MOST_AT_ONCE = 64
+"""So many are killed in one turn; the end of each is the occasion to look again."""
+
+
+@dataclass(slots=True)
+class Orphans:
+    """Kills them. `mark` is our molds'."""
+
+    mark: str
+    _strangers: set[int] = field(default_factory=lambda: set(process.own_children()))
+
+    def sweep(self, known: Collection[int], *, is_arriving: bool) -> list[int]:
+        """Kill those that are ours and not `known`; who was killed. `is_arriving`: a newborn child may be among them."""
+        self._strangers -= set(known)  # a program that was exec'd in our place inherits its own processes
+        swept: list[int] = []
+        for pid in process.own_children():
+            if len(swept) == MOST_AT_ONCE:
+                break
+            if pid not in known and pid not in self._strangers and self._is_left(pid, is_arriving=is_arriving) and _kill(pid):
+                swept.append(pid)
+        return swept
+
+    def _is_left(self, pid: int, *, is_arriving: bool) -> bool:
+        environment = process.environment_of(pid).split(b"\0")
+        if f"{process.MOLD_MARK}={self.mark}".encode() not in environment:
+            return os.getpid() != 1 and not self._strangers
+        return not is_arriving or any(entry.startswith(_CHILD) and entry != _OUR_OWN for entry in environment)
+
+
+_CHILD = f"{process.CHILD_MARK}=".encode()
+_OUR_OWN = _CHILD + os.environb.get(process.CHILD_MARK.encode(), b"")
+"""We may have been started by a child of another daemon."""
+
+
+def _kill(pid: int) -> bool:
+    """False when it has ended already, or belongs to a user whom we may not signal."""
+    facts = process.stat(pid)
+    orphan = Process.adopt(pid) if facts and facts.state != "Z" else None
+    if orphan is None:
+        return False
+    try:
+        orphan.send_signal(signal.SIGKILL)
+    except PermissionError:
+        return False
+    finally:
+        orphan.close()
+    return True

@@ -1,0 +1,116 @@
+"""Who is swept, and who is left alone. Each case has processes of its own: what is tried here is who is whose child."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from orbitd.system import process
+
+SETTING = """
+    import atexit, os, signal, subprocess, time
+    from orbitd.system import process
+    from orbitd.system.orphans import MOST_AT_ONCE, Orphans
+
+    def child(**environment: str) -> int:
+        return subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], **environment}).pid
+
+    @atexit.register
+    def leave_nobody() -> None:
+        for pid in process.own_children():
+            os.kill(pid, signal.SIGKILL)
+
+    OURS = {"ORBITD_MOLD": "m"}
+"""
+
+
+def tried(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SETTING) + textwrap.dedent(code)],
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+CASES = [
+    ("a program of a dead child", 'child(**OURS, ORBITD_CHILD="7")', "", "gone"),
+    ("one with an environment of its own", "child()", "", "gone"),
+    ("a fork", "child(**OURS)", "", "gone"),
+    ("what may be a newborn child", "child(**OURS)", "is_arriving", "left"),
+    ("a program while a newborn may come", 'child(**OURS, ORBITD_CHILD="7")', "is_arriving", "gone"),
+    ("a newborn of a daemon that a child of another daemon has started", 'child(**OURS, ORBITD_CHILD="outer")', "is_arriving", "left"),
+    ("what is known", "known.append(child(**OURS)) or known[0]", "", "left"),
+    ("a program where there are strangers", 'stranger and child(**OURS, ORBITD_CHILD="7")', "stranger", "gone"),
+    ("a stranger's own", "stranger and child()", "stranger", "left"),
+    ("another daemon's", 'stranger and child(ORBITD_MOLD="other", ORBITD_CHILD="7")', "stranger", "left"),
+    ("a stranger that was there before us", "stranger", "stranger", "left"),
+]
+
+
+@pytest.mark.parametrize(("orphan", "given", "fate"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_the_orphans_of_dead_children_are_killed_and_strangers_are_not(orphan: str, given: str, fate: str) -> None:
+    seen = tried(
+        f"""
+        known = []
+        stranger = child() if {given == "stranger"} else 0
+        orphans = Orphans("m")
+        orphan = {orphan}
+        swept = orphans.sweep(known, is_arriving={given == "is_arriving"})
+        assert swept in ([], [orphan]), swept
+        print("gone" if swept else "left")
+        """,
+        ORBITD_CHILD="outer",
+    )
+    assert seen.strip() == fate
+
+
+def test_strangers_that_turn_out_to_be_ours_do_not_hold_the_sweep_back() -> None:
+    """After an upgrade in place the processes of the program before are there already."""
+    seen = tried("""
+        mold = child()
+        orphans = Orphans("m")
+        stray = child()
+        print(orphans.sweep([mold], is_arriving=False) == [stray])
+    """)
+    assert seen.strip() == "True"
+
+
+def test_a_thousand_are_swept_by_and_by() -> None:
+    """complaint 28: however many there are, one turn of the loop kills only so many; the end of each is the occasion for more."""
+    seen = tried("""
+        orphans = Orphans("m")
+        for _ in range(1000):
+            if os.fork() == 0:
+                time.sleep(60)
+                os._exit(0)
+        sizes = []
+        while swept := orphans.sweep([], is_arriving=False):
+            sizes.append(len(swept))
+            for pid in swept:
+                os.waitpid(pid, 0)
+        print(sum(sizes), max(sizes) == MOST_AT_ONCE)
+    """)
+    assert seen.split() == ["1000", "True"]
+
+
+def test_a_zombie_is_no_orphan() -> None:
+    seen = tried("""
+        orphans = Orphans("m")
+        dead = child()
+        os.kill(dead, signal.SIGKILL)
+        os.waitid(os.P_PID, dead, os.WEXITED | os.WNOWAIT)
+        print(orphans.sweep([], is_arriving=False))
+    """)
+    assert seen.strip() == "[]"
+
+
+def test_the_marks_are_what_these_cases_write() -> None:
+    assert (process.MOLD_MARK, process.CHILD_MARK) == ("ORBITD_MOLD", "ORBITD_CHILD")
