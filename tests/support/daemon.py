@@ -110,7 +110,7 @@ class Daemon:
         """Start the arbiter; wait until all children are ready."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "orbitd", "-c", str(self.config), "--allow-root", *arguments],
+                self.command(*arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -120,6 +120,10 @@ class Daemon:
         if wait:
             self.await_status(lambda status: status["state"] == "running" and status["children"]["ready"] == status["children"]["target"])
         return self
+
+    def command(self, *arguments: str) -> list[str]:
+        """How it is started."""
+        return [sys.executable, "-m", "orbitd", "-c", str(self.config), "--allow-root", *arguments]
 
     def adopt(self, started: subprocess.Popen[bytes]) -> None:
         """Take over an arbiter that the test has started in a way of its own."""
