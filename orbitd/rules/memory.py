@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from orbitd.rules.roster import Child
+from orbitd.rules.roster import HEAVY_SAMPLES, Child
 
 FULL_SAMPLE_SECONDS = 30.0
 """A full sample older than this is worth another, whether the child has grown or not: what it shares may have become its own."""
@@ -18,7 +18,7 @@ _LONGEST_DYING_SECONDS = 30.0
 
 
 def whom_to_weigh_fully(children: Iterable[Child], rss_bytes: dict[int, int], now: float) -> Child | None:
-    """One at most, since a full sample costs milliseconds: who has none yet, else who has grown most, else the stalest.
+    """One at most, since a full sample costs milliseconds: who has none yet; who was over its limit; who has grown most; the stalest.
 
     `rss_bytes` is the newest resident set of each slot.
     """
@@ -26,6 +26,8 @@ def whom_to_weigh_fully(children: Iterable[Child], rss_bytes: dict[int, int], no
     newborn = [child for child in booted if is_newborn(child, now)]
     if newborn:
         return newborn[0]
+    if suspects := [child for child in booted if 0 < child.heavy_own_samples < HEAVY_SAMPLES]:
+        return suspects[0]
     growth = {child.slot: rss_bytes[child.slot] - child.own_seen_rss_bytes for child in booted if child.own_bytes is not None}
     grown = [child for child in booted if growth.get(child.slot, 0) > min(GROWTH_BYTES, child.own_seen_rss_bytes * GROWTH_SHARE)]
     if grown:

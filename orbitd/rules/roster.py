@@ -282,6 +282,8 @@ class Roster:
                 child.phase, child.booted_at = Phase.UP, at
             case events.ChildSeen(_, activity, deadline):
                 child.activity, child.run_deadline = activity, deadline
+            case events.ChildWorn():
+                child.is_worn = True
             case events.MemorySeen(_, rss_bytes, own_bytes, at, pss_bytes):
                 self._note_memory(child, rss_bytes, own_bytes, at)
                 child.pss_bytes = pss_bytes if own_bytes is not None else child.pss_bytes

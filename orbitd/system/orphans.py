@@ -1,11 +1,12 @@
 """What dead children have left running: programs and forks in sessions of their own, which come to us when their parent ends.
 
 A living child is a subreaper, so an orphan that reaches us has no living owner. It is told from strangers, whom we inherit as
-process 1 or had before we began (from whoever exec'd us), by the environment that it was exec'd with:
+process 1 or had before we began (from whoever exec'd us):
 
-    our mold's mark, and a child's     a program that a child has started
-    our mold's mark alone              forked without an exec: by a child; or a newborn child on its way to its hello
-    neither                            a stranger's; or, where there are no strangers, a program with an environment of its own
+    our mold's mark in its environment   a program that a child or an import has started
+    a title of ours                      forked without an exec (the title is written over the environment): by a child, or by a mold:
+                                         then it may be a newborn child on its way to its hello
+    neither                              a stranger's; or, where there are no strangers, a program with an environment of its own
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from orbitd.system.process import Process
 
 MOST_AT_ONCE = 64
 """So many are killed in one turn; the end of each is the occasion to look again."""
+_MOLDS_TITLE, _CHILDS_TITLE = b"orbitd: mold ", b"orbitd: child "
+_NEWBORN = b" starting"
 
 
 @dataclass(slots=True)
@@ -41,15 +44,12 @@ class Orphans:
         return swept
 
     def _is_left(self, pid: int, *, is_arriving: bool) -> bool:
-        environment = process.environment_of(pid).split(b"\0")
-        if f"{process.MOLD_MARK}={self.mark}".encode() not in environment:
-            return os.getpid() != 1 and not self._strangers
-        return not is_arriving or any(entry.startswith(_CHILD) and entry != _OUR_OWN for entry in environment)
-
-
-_CHILD = f"{process.CHILD_MARK}=".encode()
-_OUR_OWN = _CHILD + os.environb.get(process.CHILD_MARK.encode(), b"")
-"""We may have been started by a child of another daemon."""
+        if f"{process.MOLD_MARK}={self.mark}".encode() in process.environment_of(pid).split(b"\0"):
+            return True
+        title = process.title_of(pid)
+        if is_arriving and (title.startswith(_MOLDS_TITLE) or (title.startswith(_CHILDS_TITLE) and title.endswith(_NEWBORN))):
+            return False
+        return title.startswith((_MOLDS_TITLE, _CHILDS_TITLE)) or (os.getpid() != 1 and not self._strangers)
 
 
 def _kill(pid: int) -> bool:

@@ -17,9 +17,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 MOLD_MARK = "ORBITD_MOLD"
-"""In the environment that a mold is exec'd with, and so of all that its children fork: it is ours."""
+"""In the environment that a mold is exec'd with, and so of every program that its children start: it is ours."""
 CHILD_MARK = "ORBITD_CHILD"
-"""In the environment of every program that a child starts: the child's nonce."""
+"""In the environment of every program that a child starts: the child's nonce, for whoever looks whose it is."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -186,6 +186,14 @@ def environment_of(pid: int) -> bytes:
     """The environment that a process was exec'd with; empty when it is gone or not ours to read."""
     try:
         return pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def title_of(pid: int) -> bytes:
+    """What `ps` shows of a process: its arguments, or what it has written over them; empty when it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0")
     except OSError:
         return b""
 

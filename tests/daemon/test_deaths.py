@@ -95,6 +95,10 @@ def orphans(daemon: Daemon) -> set[int]:
     return {int(pid) for pid in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()} - own
 
 
+def await_gone(pid: int) -> None:
+    eventually(lambda: process.stat(pid), lambda stat: stat is None)
+
+
 def strike(daemon: Daemon, run_id: int) -> None:
     """SIGKILL the child that has the run in hand, as a stranger would."""
     assert kill_process_of(daemon, daemon.slot_running(run_id)["pid"])
@@ -102,9 +106,11 @@ def strike(daemon: Daemon, run_id: int) -> None:
 
 def last_exit(daemon: Daemon, slot: int) -> dict[str, Any]:
     """How the last child of a slot ended, once one has."""
-    return eventually(lambda: [each for each in daemon.ask("list", exits=True)["slots"] if each["slot"] == slot and each["exits"]])[0][
-        "exits"
-    ][0]
+    exits = eventually(
+        lambda: [each for found in daemon.ask("list", exits=True)["slots"] if found["slot"] == slot for each in found["exits"]]
+    )
+    latest: dict[str, Any] = exits[0]
+    return latest
 
 
 def test_what_a_dead_child_has_started_is_swept_whatever_it_did_to_get_away(begin: Begin) -> None:
@@ -113,8 +119,18 @@ def test_what_a_dead_child_has_started_is_swept_whatever_it_did_to_get_away(begi
     for pipeline in ("escapes", "pipes"):
         run_id, (escaped,) = start(daemon, pipeline)
         strike(daemon, run_id)
-        eventually(lambda escaped=escaped: process.stat(escaped), lambda stat: stat is None)
+        await_gone(escaped)
         eventually(lambda: orphans(daemon), lambda left: not left)
+
+
+def test_a_newborn_child_is_no_stray(begin: Begin) -> None:
+    """It has its mold's title, and no environment that could be read: the title is written over it."""
+    daemon = begin(WORK, **{"children.count": 6})
+    for pid in daemon.child_pids():
+        assert kill_process_of(daemon, pid)
+    daemon.await_status(lambda status: status["children"]["ready"] == 6)
+    assert daemon.events("strays_killed") == []
+    assert len(daemon.events("child_exited")) == 6
 
 
 def test_hundreds_of_strays_are_swept_while_the_daemon_goes_on(begin: Begin) -> None:

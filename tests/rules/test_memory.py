@@ -35,6 +35,14 @@ def test_who_has_grown_goes_before_who_is_stale_and_who_has_grown_most_before_ot
     assert chosen(stale, child(1), child(2), grown={1: GROWTH_BYTES + 1, 2: GROWTH_BYTES + 2}) == 2
 
 
+def test_who_was_over_its_limit_is_looked_at_again_at_once() -> None:
+    suspect = child(1)
+    suspect.heavy_own_samples = 1
+    assert chosen(child(0, seen_at=0.0), suspect, child(2), grown={2: GROWTH_BYTES + 1}) == 1
+    suspect.heavy_own_samples = 2
+    assert chosen(suspect) is None
+
+
 def test_a_small_child_has_grown_by_a_tenth() -> None:
     assert chosen(child(1, rss=20 * MB), grown={1: 3 * MB}) == 1
     assert chosen(child(1, rss=20 * MB), grown={1: 1 * MB}) is None
