@@ -56,6 +56,7 @@ def status(session: Session) -> dict[str, Any]:
         last_beat_at=_wall(memory.header.beat_at, now),
         age_seconds=0.0,
         processes=[{"role": "arbiter", "pid": pid, "state": state, "generation": None}],
+        memory=dict.fromkeys(views.MEMORY_FIELDS),
     )
     return document | {"offline": True}
 
@@ -111,7 +112,7 @@ def _slot(index: int, record: Record, arbiter_pid: int, now: float) -> dict[str,
         "since": _wall(record.since, now),
         "runs": record.runs,
         "failed": record.failed,
-        **dict.fromkeys(("rss_bytes", "own_bytes", "restarts", "last_exit")),
+        **dict.fromkeys(("rss_bytes", "own_bytes", "pss_bytes", "restarts", "last_exit")),
     }
 
 

@@ -108,7 +108,7 @@ STATUS_OFFLINE: Document = STATUS | {
     "last_reload": None,
     "age_seconds": 0.0,
     "processes": [{"role": "arbiter", "pid": 812, "state": "stopped", "generation": None}],
-    "slots": [slot | dict.fromkeys(("rss_bytes", "own_bytes", "restarts")) for slot in SLOTS[:2]],
+    "slots": [slot | dict.fromkeys(("rss_bytes", "own_bytes", "pss_bytes", "restarts")) for slot in SLOTS[:2]],
 }
 LIST: Document = {"schema": "orbit.list/1", "generation": 7, "age_seconds": 0.0, "slots": SLOTS}
 _EXIT: Document = {

@@ -125,12 +125,13 @@ def test_what_a_dead_child_has_started_is_swept_whatever_it_did_to_get_away(begi
 
 def test_a_newborn_child_is_no_stray(begin: Begin) -> None:
     """It has its mold's title, and no environment that could be read: the title is written over it."""
-    daemon = begin(WORK, **{"children.count": 6})
-    for pid in daemon.child_pids():
+    daemon = begin(WORK, **{"children.count": 4})
+    for pid in daemon.child_pids()[:2]:  # the end of one is the occasion to sweep while the next is on its way
         assert kill_process_of(daemon, pid)
-    daemon.await_status(lambda status: status["children"]["ready"] == 6)
+    eventually(lambda: daemon.events("child_exited"), lambda exits: len(exits) == 2)
+    daemon.await_status(lambda status: status["children"]["ready"] == 4)
     assert daemon.events("strays_killed") == []
-    assert len(daemon.events("child_exited")) == 6
+    assert len(daemon.events("child_exited")) == 2
 
 
 def test_hundreds_of_strays_are_swept_while_the_daemon_goes_on(begin: Begin) -> None:

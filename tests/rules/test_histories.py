@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from orbitd.rules import actions, events
@@ -200,7 +201,8 @@ class History:
             assert fleet.now < end, list(fleet.log[-5:])
 
 
-@settings(max_examples=200)
+@pytest.mark.timeout(300)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from(list(HAPPENINGS)), st.integers(0, 7), st.floats(0, 0.999)), max_size=60))
 def test_whatever_happens_the_fleet_converges(story: list[tuple[str, int, float]]) -> None:
     history = History()
@@ -210,6 +212,7 @@ def test_whatever_happens_the_fleet_converges(story: list[tuple[str, int, float]
     history.assert_all_is_as_desired()
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=50)
 @given(st.integers(0, 2**32), st.sampled_from([StopLevel.DRAIN, StopLevel.INTERRUPT, StopLevel.KILL]))
 def test_a_long_history_breaks_no_rule_and_a_stop_ends_it_in_time(seed: int, level: StopLevel) -> None:
