@@ -60,6 +60,7 @@ MARKS: Mapping[str, Mark] = {
     "reloading": Mark("↻", "@", "blue"),
     "waiting_database": Mark("◷", "~", "yellow"),
     "stopping": Mark("↓", "v", "blue"),
+    "unknown": Mark("?", "?", "magenta"),
 }
 _UNKNOWN = Mark("?", "?", "")
 
