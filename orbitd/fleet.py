@@ -82,7 +82,7 @@ class Fleet:
         self._janitor: _Hand | None = None
         self._burials: dict[int, Callable[[Ended], None]] = {}
         self._mark = os.urandom(8).hex()
-        self._orphans = Orphans(self._mark)
+        self._orphans = Orphans()
 
     # --- molds ---
 
@@ -309,7 +309,7 @@ class Fleet:
     def _sweep(self) -> None:
         """Kill what dead children have left: when one has ended, and when something of what it left has."""
         is_arriving = any(hand.process is None for hand in self._children.values())
-        if swept := self._orphans.sweep(self._burials, is_arriving=is_arriving):
+        if swept := self._orphans.sweep(self._burials, self._mark, is_arriving=is_arriving):
             log.warn("strays_killed", count=len(swept), pids=",".join(map(str, swept[:_MOST_NAMED])))
 
 

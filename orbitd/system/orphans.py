@@ -27,24 +27,26 @@ _NEWBORN = b" starting"
 
 @dataclass(slots=True)
 class Orphans:
-    """Kills them. `mark` is our molds'."""
+    """Kills them, and remembers who was there before us."""
 
-    mark: str
     _strangers: set[int] = field(default_factory=lambda: set(process.own_children()))
 
-    def sweep(self, known: Collection[int], *, is_arriving: bool) -> list[int]:
-        """Kill those that are ours and not `known`; who was killed. `is_arriving`: a newborn child may be among them."""
+    def sweep(self, known: Collection[int], mark: str, *, is_arriving: bool) -> list[int]:
+        """Kill those that are ours and not `known`; who was killed.
+
+        `mark` is our molds'. `is_arriving`: a newborn child may be among them.
+        """
         self._strangers -= set(known)  # a program that was exec'd in our place inherits its own processes
         swept: list[int] = []
         for pid in process.own_children():
             if len(swept) == MOST_AT_ONCE:
                 break
-            if pid not in known and pid not in self._strangers and self._is_left(pid, is_arriving=is_arriving) and _kill(pid):
+            if pid not in known and pid not in self._strangers and self._is_left(pid, mark, is_arriving=is_arriving) and _kill(pid):
                 swept.append(pid)
         return swept
 
-    def _is_left(self, pid: int, *, is_arriving: bool) -> bool:
-        if f"{process.MOLD_MARK}={self.mark}".encode() in process.environment_of(pid).split(b"\0"):
+    def _is_left(self, pid: int, mark: str, *, is_arriving: bool) -> bool:
+        if f"{process.MOLD_MARK}={mark}".encode() in process.environment_of(pid).split(b"\0"):
             return True
         title = process.title_of(pid)
         if is_arriving and (title.startswith(_MOLDS_TITLE) or (title.startswith(_CHILDS_TITLE) and title.endswith(_NEWBORN))):

@@ -71,9 +71,9 @@ def test_the_orphans_of_dead_children_are_killed_and_strangers_are_not(orphan: s
         f"""
         known = []
         stranger = child() if {given == "stranger"} else 0
-        orphans = Orphans("m")
+        orphans = Orphans()
         orphan = {orphan}
-        swept = orphans.sweep(known, is_arriving={given == "is_arriving"})
+        swept = orphans.sweep(known, "m", is_arriving={given == "is_arriving"})
         assert swept in ([], [orphan]), swept
         print("gone" if swept else "left")
         """
@@ -85,9 +85,9 @@ def test_strangers_that_turn_out_to_be_ours_do_not_hold_the_sweep_back() -> None
     """After an upgrade in place the processes of the program before are there already."""
     seen = tried("""
         mold = child()
-        orphans = Orphans("m")
+        orphans = Orphans()
         stray = child()
-        print(orphans.sweep([mold], is_arriving=False) == [stray])
+        print(orphans.sweep([mold], "m", is_arriving=False) == [stray])
     """)
     assert seen.strip() == "True"
 
@@ -95,13 +95,13 @@ def test_strangers_that_turn_out_to_be_ours_do_not_hold_the_sweep_back() -> None
 def test_a_thousand_are_swept_by_and_by() -> None:
     """complaint 28: however many there are, one turn of the loop kills only so many; the end of each is the occasion for more."""
     seen = tried("""
-        orphans = Orphans("m")
+        orphans = Orphans()
         for _ in range(1000):
             if os.fork() == 0:
                 time.sleep(60)
                 os._exit(0)
         sizes = []
-        while swept := orphans.sweep([], is_arriving=False):
+        while swept := orphans.sweep([], "m", is_arriving=False):
             sizes.append(len(swept))
             for pid in swept:
                 os.waitpid(pid, 0)
@@ -112,10 +112,10 @@ def test_a_thousand_are_swept_by_and_by() -> None:
 
 def test_a_zombie_is_no_orphan() -> None:
     seen = tried("""
-        orphans = Orphans("m")
+        orphans = Orphans()
         dead = child()
         os.kill(dead, signal.SIGKILL)
         os.waitid(os.P_PID, dead, os.WEXITED | os.WNOWAIT)
-        print(orphans.sweep([], is_arriving=False))
+        print(orphans.sweep([], "m", is_arriving=False))
     """)
     assert seen.strip() == "[]"
