@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import textwrap
 from pathlib import Path
@@ -89,10 +90,14 @@ def start(daemon: Daemon, pipeline: str, **args: object) -> tuple[int, list[int]
     return run_id, await_file(path)
 
 
+def children_of(daemon: Daemon) -> set[int]:
+    """The arbiter's, by the kernel's account."""
+    return {int(pid) for pid in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()}
+
+
 def orphans(daemon: Daemon) -> set[int]:
     """Children of the arbiter that are none of its own processes."""
-    own = set(daemon.child_pids()) | {each["pid"] for each in daemon.status()["processes"]}
-    return {int(pid) for pid in Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()} - own
+    return children_of(daemon) - set(daemon.child_pids()) - {each["pid"] for each in daemon.status()["processes"]}
 
 
 def await_gone(pid: int) -> None:
@@ -124,14 +129,21 @@ def test_what_a_dead_child_has_started_is_swept_whatever_it_did_to_get_away(begi
 
 
 def test_a_newborn_child_is_no_stray(begin: Begin) -> None:
-    """It has its mold's title, and no environment that could be read: the title is written over it."""
-    daemon = begin(WORK, **{"children.count": 4})
-    for pid in daemon.child_pids()[:2]:  # the end of one is the occasion to sweep while the next is on its way
-        assert kill_process_of(daemon, pid)
-    eventually(lambda: daemon.events("child_exited"), lambda exits: len(exits) == 2)
-    daemon.await_status(lambda status: status["children"]["ready"] == 4)
-    assert daemon.events("strays_killed") == []
-    assert len(daemon.events("child_exited")) == 2
+    """It is unknown until its hello is read, and a title is written over the environment that it was born with."""
+    daemon = begin(WORK)
+    mold = daemon.pid_of("mold")
+    first, second = daemon.child_pids()
+    assert kill_process_of(daemon, mold, signal.SIGSTOP)
+    assert kill_process_of(daemon, first)
+    daemon.await_status(lambda status: "starting" in [slot["state"] for slot in status["slots"]])
+    before = children_of(daemon)
+    daemon.signal(signal.SIGSTOP)
+    assert kill_process_of(daemon, second)  # its end will be seen first, and be the occasion to sweep
+    assert kill_process_of(daemon, mold, signal.SIGCONT)
+    (newborn,) = eventually(lambda: children_of(daemon) - before)
+    daemon.signal(signal.SIGCONT)
+    daemon.await_status(lambda status: status["children"]["ready"] == 2)
+    assert newborn in daemon.child_pids()
 
 
 def test_hundreds_of_strays_are_swept_while_the_daemon_goes_on(begin: Begin) -> None:
