@@ -101,13 +101,17 @@ class Slot:
 
 @dataclass(slots=True)
 class Mold:
-    """One mold. `is_ready` once it has imported the pipelines; `is_leaving` once it was let go."""
+    """One mold. `is_ready` once it has imported the pipelines; `is_leaving` once it was let go.
+
+    One that does not fork ends when it is ready. Without a process (`pid` None) it says that children can still be exec'd.
+    """
 
     generation: int
-    pid: int
+    pid: int | None
     asked_at: float
     is_ready: bool = False
     is_leaving: bool = False
+    forks: bool = True
 
 
 @dataclass(slots=True)
@@ -136,6 +140,8 @@ class Roster:
     janitor: Janitor = field(default_factory=Janitor)
     generation: int = 0
     newest_generation: int = 0
+    changed_generation: int = 0
+    """The last generation whose files are not what they were: see `CodeChanged`."""
     rollout: Rollout | None = None
     outcomes: dict[int, Outcomes] = field(default_factory=dict)
     is_under_pressure: bool = False
@@ -213,15 +219,21 @@ class Roster:
             case events.MoldSpawned(generation, pid, at):
                 self.molds[generation] = Mold(generation, pid, at)
                 self.newest_generation = max(self.newest_generation, generation)
-            case events.MoldReady(generation):
+            case events.MoldReady(generation, forks):
                 if mold := self.molds.get(generation):
-                    mold.is_ready = True
+                    mold.is_ready, mold.forks = True, forks
+                    if generation == self.changed_generation:
+                        self.changed_generation = 0
                     self.mold_history = History()
                     if self.rollout and self.rollout.fallback and generation == self.rollout.generation:
                         self.rollout.begin_trial()
             case events.MoldFailed(generation) | events.MoldKilled(generation):
                 if mold := self.molds.get(generation):
                     mold.is_leaving = True
+                    if mold.pid is None:
+                        del self.molds[generation]
+            case events.CodeChanged(generation):
+                self.changed_generation = generation
             case events.MoldExited(generation, _, at, draw):
                 self._mold_exited(generation, at, draw)
 
@@ -343,7 +355,11 @@ class Roster:
         backoff.after_death(history, self.limits.backoff, lifetime_seconds=0.0, now=at, draw=draw)
 
     def _mold_exited(self, generation: int, at: float, draw: float) -> None:
-        mold = self.molds.pop(generation, None)
+        mold = self.molds.get(generation)
+        if mold and mold.is_ready and not mold.forks and not mold.is_leaving:
+            mold.pid = None
+            return
+        self.molds.pop(generation, None)
         if mold and not (mold.is_ready and mold.is_leaving):
             lifetime_seconds = at - mold.asked_at
             backoff.after_death(self.mold_history, self.limits.backoff, lifetime_seconds=lifetime_seconds, now=at, draw=draw)
