@@ -77,7 +77,7 @@ def check(call: Call) -> int:
         report.files = [str(path) for path in loaded.files]
         report.warnings += warnings_at_start(loaded)
         if call.args["import"]:
-            call.refuse_root()
+            call.refuse_root(loaded.settings)
             _import(report, loaded)
         if call.args["connect"]:
             _connect(report, loaded)

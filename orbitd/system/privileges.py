@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import resource
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,16 +38,23 @@ def drop(user: str) -> None:
     os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
 
 
-def hand_over(folder: Path, user: str) -> None:
-    """Make the folder, if need be, and give it to that user with what lies in it: his processes write there too.
+def share_folder(folder: Path, user: str) -> None:
+    """See that the user's processes can write the log files too: a folder that is not there is made for him. Raises ConfigError.
 
-    Raises OSError.
+    What root writes there belongs to the folder's owner. One that is there stays as it is: it may hold more than ours.
     """
     account = _account(user)
-    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-    os.chown(folder, account.pw_uid, account.pw_gid)
-    for path in folder.glob("orbitd*.log*"):
-        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    try:
+        if not folder.exists():
+            folder.mkdir(mode=0o750, parents=True)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        facts = folder.stat()
+    except OSError as error:
+        raise ConfigError(f"logging.dir: cannot make {folder} for {user}: {why(error)}", "name another folder") from error
+    is_his = facts.st_uid == account.pw_uid
+    is_his_groups = facts.st_mode & stat.S_IWGRP and facts.st_gid in os.getgrouplist(user, account.pw_gid)
+    if not (is_his or is_his_groups or facts.st_mode & stat.S_IWOTH):
+        raise ConfigError(f"logging.dir: children.user {user} cannot write to {folder}", f"give it to him: chown -R {user} {folder}")
 
 
 def limit(limits: Iterable[str]) -> None:

@@ -193,7 +193,8 @@ class TestRefusals:
         done = orbitd(DATABASE_URL=dsn)
         assert done.returncode == 5
         assert done.stderr == (
-            "orbitd: orbitd does not run the pipelines' code as root\nhint: start it as another user, or say --allow-root\n"
+            "orbitd: orbitd does not run the pipelines' code as root\n"
+            "hint: start it as another user, name one in children.user, or say --allow-root\n"
         )
 
     def test_a_second_one_on_the_same_socket_is_refused_with_6(self, begin: Begin) -> None:

@@ -37,7 +37,7 @@ def test_an_import_that_starts_a_thread_is_named_and_each_child_imports_for_itse
     daemon = begin(THREAD + WHO)
     (event,) = daemon.events("unsafe_to_fork")
     assert 'thread "ticker" was started at ' in event["causes"]
-    assert 'work.py:4 (threading.Thread(' in event["causes"]
+    assert "work.py:4 (threading.Thread(" in event["causes"]
     ran = daemon.await_run(daemon.enqueue("who"), "succeeded")["result"]
     assert ran["loaded_by"] == ran["pid"]
     assert ran["parent"] == daemon.pid

@@ -78,8 +78,12 @@ class File(Sink):
             self._path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             fd = os.open(self._path, _FLAGS, _FILE_MODE)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            facts = os.fstat(fd)
+            if not stat.S_ISREG(facts.st_mode):
                 raise OSError(errno.EINVAL, "this is no regular file")
+            if facts.st_uid == 0 == os.geteuid() and facts.st_nlink == 1:
+                owner = self._path.parent.stat()  # children that have become another user write it too
+                os.fchown(fd, owner.st_uid, owner.st_gid)
             yield fd
         finally:
             os.close(fd)
