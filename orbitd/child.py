@@ -42,7 +42,6 @@ from orbitd.rules.states import Activity
 from orbitd.store import Claimed, Failure, Outcome, Report
 from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel
-from orbitd.system.slots import SharedSlots
 
 _IGNORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})  # as in every Python: a log that nobody reads is an error of the write, no death
 _COUNTED = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.RETRIED)
@@ -53,7 +52,7 @@ def main(channel_fd: int) -> NoReturn:
     channel = Channel.inherited(channel_fd)
     configuration = channel.receive(wait=True) or {}
     setproctitle(f"orbitd: child {configuration['slot']} g{configuration['generation']} importing")
-    settings = preload.begin("child", configuration)
+    settings, slots = preload.begin("child", configuration)
     log.always(slot=configuration["slot"])
     try:
         preload.confine(settings)
@@ -61,8 +60,6 @@ def main(channel_fd: int) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - whatever the user's import raises is told
         log.fault("import_failed", **preload.failure(error))
         process.leave(ExitCode.FAILED)
-    slots = SharedSlots(**configuration["slots"])
-    log.follow(slots.header)
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     post = Post(
         slot=configuration["slot"],

@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from dataclasses import dataclass
 from typing import NoReturn
 
 from setproctitle import setproctitle
@@ -35,7 +36,7 @@ def main(channel_fd: int) -> NoReturn:
     channel = Channel.inherited(channel_fd)
     configuration = channel.receive(wait=True) or {}
     setproctitle(f"orbitd: mold g{configuration['generation']}")
-    settings = preload.begin("mold", configuration)
+    settings, slots = preload.begin("mold", configuration)
     try:
         pipelines, hazards = _import(settings)
     except BaseException as error:  # noqa: BLE001 - whatever the user's import raises is the answer
@@ -53,7 +54,7 @@ def main(channel_fd: int) -> NoReturn:
         }
     )
     if forks:
-        _serve(channel, _Press(configuration, settings, pipelines))
+        _serve(channel, _Press(configuration["arbiter_pid"], configuration["generation"], settings, slots, pipelines))
     process.leave(ExitCode.OK)
 
 
@@ -82,15 +83,15 @@ def _specs(pipelines: Registry, settings: Settings) -> list[Message]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
 class _Press:
     """What a fork needs."""
 
-    def __init__(self, configuration: Message, settings: Settings, pipelines: Registry) -> None:
-        self.slots = SharedSlots(**configuration["slots"])
-        log.follow(self.slots.header)
-        self.arbiter_pid: int = configuration["arbiter_pid"]
-        self.generation: int = configuration["generation"]
-        self.settings, self.pipelines = settings, pipelines
+    arbiter_pid: int
+    generation: int
+    settings: Settings
+    slots: SharedSlots
+    pipelines: Registry
 
 
 def _serve(channel: Channel, press: _Press) -> None:

@@ -16,19 +16,22 @@ from orbitd.pipelines import registry
 from orbitd.pipelines.registry import LoadError, Registry
 from orbitd.system import log, privileges, process
 from orbitd.system.channel import Message
+from orbitd.system.slots import SharedSlots
 
 _MOST_TRACEBACK = 60_000
 
 
-def begin(role: str, configuration: Message) -> Settings:
+def begin(role: str, configuration: Message) -> tuple[Settings, SharedSlots]:
     """Become this process of the arbiter's: bound to its life, and heard in the log."""
     process.die_with_parent(configuration["arbiter_pid"])
     settings = Settings.from_json(json.dumps(configuration["settings"]).encode())
+    slots = SharedSlots(**configuration["slots"])
     log.set_up(role, settings.logging, host=settings.instance.name)
+    log.follow(slots.header)
     log.always(gen=configuration["generation"], pid=os.getpid())
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # else what user code prints is lost at a child's end, or printed by each
-    return settings
+    return settings, slots
 
 
 def confine(settings: Settings) -> None:

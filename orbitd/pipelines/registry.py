@@ -64,8 +64,8 @@ def load(entries: Sequence[str], paths: Sequence[str], working_directory: str, f
 
 def warm_up(modules: Iterable[ModuleType]) -> None:
     """Call the `warm_up` of each module that has one; one that several modules import, once. Raises LoadError."""
-    found = {function: module.__name__ for module in modules if (function := vars(module).get("warm_up"))}
-    for function, name in found.items():
+    found = {id(function): (module.__name__, function) for module in modules if callable(function := vars(module).get("warm_up"))}
+    for name, function in found.values():
         if inspect.iscoroutinefunction(function):
             raise ConfigError(f"warm_up() in {name} is async, and nobody would wait for it", "make it an ordinary function")
         try:
