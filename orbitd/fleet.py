@@ -98,9 +98,7 @@ class Fleet:
 
     # --- children ---
 
-    def spawn_child(
-        self, slot: int, generation: int, limits: Limits, settings: Mapping[str, Any], environ: Mapping[str, str]
-    ) -> None:
+    def spawn_child(self, slot: int, generation: int, limits: Limits, settings: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         """Exec a child, which imports the pipelines itself."""
         draw, nonce = random.random(), os.urandom(8).hex()
         self.slots.clear(slot)

@@ -221,12 +221,8 @@ class Roster:
                 self.newest_generation = max(self.newest_generation, generation)
             case events.MoldReady(generation, forks):
                 if mold := self.molds.get(generation):
-                    mold.is_ready, mold.forks = True, forks
-                    if generation == self.changed_generation:
-                        self.changed_generation = 0
-                    self.mold_history = History()
-                    if self.rollout and self.rollout.fallback and generation == self.rollout.generation:
-                        self.rollout.begin_trial()
+                    mold.forks = forks
+                    self._mold_ready(mold)
             case events.MoldFailed(generation) | events.MoldKilled(generation):
                 if mold := self.molds.get(generation):
                     mold.is_leaving = True
@@ -236,6 +232,13 @@ class Roster:
                 self.changed_generation = generation
             case events.MoldExited(generation, _, at, draw):
                 self._mold_exited(generation, at, draw)
+
+    def _mold_ready(self, mold: Mold) -> None:
+        mold.is_ready, self.mold_history = True, History()
+        if mold.generation == self.changed_generation:
+            self.changed_generation = 0
+        if self.rollout and self.rollout.fallback and mold.generation == self.rollout.generation:
+            self.rollout.begin_trial()
 
     def _note_janitor(self, event: events.OfJanitor) -> None:
         match event:

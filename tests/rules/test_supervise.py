@@ -34,15 +34,17 @@ def test_a_mold_that_does_not_fork_is_not_replaced_when_it_ends_and_its_children
     assert (fleet.roster.molds[1].pid, fleet.roster.mold_history.deaths) == (None, Fleet().roster.mold_history.deaths)
 
 
-def test_a_mold_without_a_process_is_forgotten_once_another_generation_holds() -> None:
+def test_a_mold_without_a_process_is_forgotten_once_another_generation_has_passed_its_probation() -> None:
     fleet = Fleet(count=1)
     fleet.turn()
     fleet.roster.note(events.MoldReady(1, forks=False))
     fleet.roster.note(events.MoldExited(1, ExitStatus(code=0), fleet.now, 0.5))
     fleet.up()
-    fleet.desired.generation = 2
+    fleet.reload()
     fleet.settle()
-    assert actions.KillMold(1) in fleet.log
+    assert set(fleet.roster.molds) == {1, 2}
+    fleet.pass_time(fleet.limits.probation_seconds)
+    fleet.settle()
     assert set(fleet.roster.molds) == {2}
 
 
@@ -65,23 +67,22 @@ def test_a_mold_that_does_not_fork_and_was_let_go_before_it_ended_is_gone() -> N
     assert not fleet.roster.molds
 
 
-def test_a_generation_whose_files_changed_gets_no_mold_while_another_is_staged_for_it() -> None:
+def test_a_generation_whose_files_changed_gets_no_mold_while_another_takes_its_place() -> None:
     fleet = Fleet().up()
     fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.5))
     assert fleet.turn() == [actions.SpawnMold(1)]
     fleet.roster.note(events.CodeChanged(1))
     fleet.roster.note(events.MoldKilled(1))
-    fleet.desired.generation = 2
     fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.5))
-    fleet.now += 100
-    fleet.roster.note(events.JanitorTicked(fleet.now))
+    fleet.desired.generation = 2
+    fleet.pass_time(100)
     assert fleet.turn() == [actions.SpawnMold(2)]
     fleet.roster.note(events.MoldFailed(2))
+    fleet.roster.note(events.GenerationRefused(2, "broken", 1))
     fleet.roster.note(events.MoldExited(2, ExitStatus(code=78), fleet.now, 0.5))
-    fleet.desired.generation = 1
-    fleet.now += 100
-    fleet.roster.note(events.JanitorTicked(fleet.now))
-    assert fleet.turn() == [actions.SpawnMold(1)], "broken newer code is no reason to try no more"
+    fleet.pass_time(100)
+    fleet.turn()
+    assert actions.SpawnMold(1) in fleet.log[-2:], "broken newer code is no reason to try no more"
 
 
 def test_no_more_boots_at_once_than_allowed() -> None:
