@@ -113,6 +113,11 @@ class Mold:
     is_leaving: bool = False
     forks: bool = True
 
+    @property
+    def holds_code(self) -> bool:
+        """Whether it can make children of its generation whatever has become of the files: else they import what lies there now."""
+        return self.is_ready and self.forks and not self.is_leaving
+
 
 @dataclass(slots=True)
 class Janitor:
