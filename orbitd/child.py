@@ -55,7 +55,7 @@ def main(channel_fd: int) -> NoReturn:
     settings, slots = preload.begin("child", configuration)
     log.always(slot=configuration["slot"])
     try:
-        preload.confine(settings)
+        preload.confine(settings, configuration["arbiter_pid"])
         pipelines = preload.load(settings)
     except BaseException as error:  # noqa: BLE001 - whatever the user's import raises is told
         log.fault("import_failed", **preload.failure(error))

@@ -56,7 +56,7 @@ def main(channel_fd: int) -> int:
     configuration = channel.receive(wait=True) or {}
     process.die_with_parent(configuration["arbiter_pid"])
     settings = Settings.from_json(json.dumps(configuration["settings"]).encode())
-    privileges.drop(settings.children.user)
+    privileges.drop(settings.children.user, configuration["arbiter_pid"])
     setproctitle("orbitd: janitor")
     log.set_up("janitor", settings.logging, host=settings.instance.name)
     log.always(pid=os.getpid())

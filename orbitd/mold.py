@@ -38,6 +38,7 @@ def main(channel_fd: int) -> NoReturn:
     setproctitle(f"orbitd: mold g{configuration['generation']}")
     settings, slots = preload.begin("mold", configuration)
     try:
+        preload.confine(settings, configuration["arbiter_pid"])
         pipelines, hazards = _import(settings)
     except BaseException as error:  # noqa: BLE001 - whatever the user's import raises is the answer
         channel.send({"type": "failed", **preload.failure(error)})
@@ -60,7 +61,6 @@ def main(channel_fd: int) -> NoReturn:
 
 def _import(settings: Settings) -> tuple[Registry, list[str]]:
     """The pipelines, and what speaks against forking from here. Raises what the import raises, and UnsafeToFork."""
-    preload.confine(settings)
     with ImportWatch() as watch:
         pipelines = preload.load(settings)
     hazards = [] if settings.children.preload == "off" else [*process.lacking(), *watch.hazards()]

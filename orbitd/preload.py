@@ -34,14 +34,14 @@ def begin(role: str, configuration: Message) -> tuple[Settings, SharedSlots]:
     return settings, slots
 
 
-def confine(settings: Settings) -> None:
+def confine(settings: Settings, parent_pid: int) -> None:
     """Before any code of the user's: the limits first, which only root may raise, then his rights.
 
     Raises ConfigError when the system does not let us.
     """
     privileges.set_oom_score_adj(settings.children.oom_score_adj)
     privileges.limit(settings.children.rlimits)
-    privileges.drop(settings.children.user)
+    privileges.drop(settings.children.user, parent_pid)
 
 
 def load(settings: Settings) -> Registry:

@@ -34,7 +34,7 @@ def main(channel_fd: int) -> int:
     faulthandler.enable(task["stack_fd"])
     settings = Settings.from_json(json.dumps(task["settings"]).encode())
     try:
-        preload.confine(settings)
+        preload.confine(settings, task["parent_pid"])
         with ImportWatch() as watch:
             pipelines = preload.load(settings)
     except BaseException as error:  # noqa: BLE001 - whatever the user's import raises is the answer

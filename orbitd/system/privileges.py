@@ -21,18 +21,20 @@ def require(user: str) -> None:
         )
 
 
-def drop(user: str) -> None:
+def drop(user: str, parent_pid: int) -> None:
     """Become that user for good, with his groups and his home; "" is whoever we are. Raises ConfigError.
 
-    The kernel forgets PR_SET_PDEATHSIG on the way: it is set again for the parent that we have now.
+    The kernel forgets PR_SET_PDEATHSIG on the way: it is set again, as by `process.die_with_parent`.
     """
     require(user)
     if not user or (account := _account(user)).pw_uid == os.geteuid():
         return
-    parent_pid = os.getppid()
-    os.initgroups(account.pw_name, account.pw_gid)
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
+    try:
+        os.initgroups(account.pw_name, account.pw_gid)
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+    except OSError as error:  # root of a container, without the capability
+        raise ConfigError(f'children.user: cannot become "{user}": {why(error)}', "give orbitd CAP_SETUID and CAP_SETGID") from error
     process.be_readable_by_its_user()
     process.die_with_parent(parent_pid)
     os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)

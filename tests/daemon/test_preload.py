@@ -92,7 +92,10 @@ def test_an_import_that_starts_a_thread_is_named_and_each_child_imports_for_itse
 
 
 def test_an_import_that_opens_a_connection_is_refused_where_preload_is_required(begin: Begin) -> None:
-    """Complaint 14 (gunicorn#1953): no connection is shared by children. The refusal is as that of a broken import."""
+    """Complaint 14 (gunicorn#1953): no connection is shared by children. The refusal is as that of a broken import.
+
+    Complaint 2 (gunicorn#2443): after it TTIN forks from the mold that serves, and imports nothing.
+    """
     daemon = begin(WHO, **{"children.preload": "require", "children.count": 1})
     before, forked_by = daemon.child_pids(), daemon.pid_of("mold")
     ran = daemon.await_run(daemon.enqueue("who"), "succeeded")["result"]

@@ -78,7 +78,7 @@ def test_a_generation_whose_files_changed_gets_no_mold_while_another_takes_its_p
     fleet.pass_time(100)
     assert fleet.turn() == [actions.SpawnMold(2)]
     fleet.roster.note(events.MoldFailed(2))
-    fleet.roster.note(events.GenerationRefused(2, "broken", 1))
+    fleet.roster.note(events.GenerationRefused(2, "broken"))
     fleet.roster.note(events.MoldExited(2, ExitStatus(code=78), fleet.now, 0.5))
     fleet.pass_time(100)
     fleet.turn()

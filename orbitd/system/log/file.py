@@ -82,11 +82,16 @@ class File(Sink):
             if not stat.S_ISREG(facts.st_mode):
                 raise OSError(errno.EINVAL, "this is no regular file")
             if facts.st_uid == 0 == os.geteuid() and facts.st_nlink == 1:
-                owner = self._path.parent.stat()  # children that have become another user write it too
-                os.fchown(fd, owner.st_uid, owner.st_gid)
+                self._give_to_owner(fd)
             yield fd
         finally:
             os.close(fd)
+
+    def _give_to_owner(self, fd: int) -> None:
+        """What root writes in somebody's folder is his: children that have become that user write it too."""
+        owner = self._path.parent.stat()
+        if owner.st_uid != 0:
+            os.fchown(fd, owner.st_uid, owner.st_gid)
 
     # --- beginning anew ---
 
