@@ -91,7 +91,8 @@ class ImportWatch:
     def __exit__(self, *_error: object) -> None:
         global _watch  # noqa: PLW0603
         _watch = None
-        threading.Thread.start = _start  # type: ignore[method-assign]
+        if threading.Thread.start is _start_noted:  # else the import has put something of its own there, which may call ours
+            threading.Thread.start = _start  # type: ignore[method-assign]
         self._look()
         self._base = self._outermost = None
         os.close(self._tasks_fd)
@@ -165,7 +166,7 @@ class ImportWatch:
         found: FrameType | None = None
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - see above
         while frame is not None and frame is not self._base:
-            if frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_THE_USERS:
+            if str(frame.f_globals.get("__name__")).partition(".")[0] not in _NOT_THE_USERS:
                 found = frame
             frame = frame.f_back
         return found

@@ -59,6 +59,14 @@ def test_what_an_import_leaves_is_named_with_the_line_that_did_it(tmp_path: Path
     assert _hazards(tmp_path, code, statsd=STATSD).replace("python3.11", "python").replace("python3", "python") == hazards
 
 
+def test_a_thread_start_that_the_import_has_put_in_place_stays(tmp_path: Path) -> None:
+    patch = "import threading\ndef start(thread, before=threading.Thread.start): before(thread)\nthreading.Thread.start = start\n"
+    (tmp_path / "app.py").write_text(patch)
+    code = IMPORTS.replace("print(json.dumps(watch.hazards()), flush=True)", "print(threading.Thread.start.__module__, flush=True)")
+    command = [sys.executable, "-c", "import threading\n" + code]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=30).stdout.strip() == "app"
+
+
 def test_connections_and_listeners_are_told_apart(tmp_path: Path) -> None:
     told = _hazards(
         tmp_path,
