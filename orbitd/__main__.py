@@ -7,7 +7,7 @@ import sys
 
 from orbitd.edge import exit_code
 
-_KINDS = {"mold": "orbitd.mold", "janitor": "orbitd.janitor", "probe": "orbitd.cli.import_probe"}
+_KINDS = {"mold": "orbitd.mold", "child": "orbitd.child", "janitor": "orbitd.janitor", "probe": "orbitd.cli.import_probe"}
 
 
 def main(argv: list[str] | None = None) -> int:

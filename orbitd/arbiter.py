@@ -111,7 +111,7 @@ class Arbiter:
     def run(self) -> ExitCode:
         """Supervise until told to stop and everybody has left."""
         setproctitle("orbitd: arbiter")
-        process.become_subreaper()
+        process.become_subreaper()  # where the kernel has none, nothing is forked: see `process.lacking`
         self.wakeup.catch([getattr(signal, f"SIG{name}") for name in _SIGNALS], self._on_signal)
         log.tell_also(self.ring)
         self.fleet.slots.header.is_awaited = int(self._errand is not None)
@@ -229,12 +229,14 @@ class Arbiter:
         if mold is None or mold.is_leaving:
             return
         match message["type"]:
+            case "ready" if not self._generations.is_unchanged(generation, message["fingerprint"]):
+                self._part_with_changed(generation)
             case "ready":
                 log.event("mold_ready", gen=generation, pipelines=",".join(spec["name"] for spec in message["pipelines"]))
-                for thread in message["threads"]:
-                    log.warn("mold_has_thread", gen=generation, thread=thread)
+                if message["hazards"]:
+                    log.warn("unsafe_to_fork", gen=generation, causes="; ".join(message["hazards"]), so="each child is exec'd and imports")
                 self._generations.learn(generation, message["pipelines"])
-                self.note(events.MoldReady(generation))
+                self.note(events.MoldReady(generation, message["forks"]))
             case "failed":
                 log.fault("mold_failed", gen=generation, error=message["error"])
                 self.note(events.MoldFailed(generation))
@@ -254,12 +256,21 @@ class Arbiter:
 
     def _mold_exited(self, event: events.MoldExited) -> None:
         mold = self.roster.molds.get(event.generation)
-        if mold is None or mold.is_leaving:
+        if mold is None or mold.is_leaving or (mold.is_ready and not mold.forks):
             return
         log.warn("mold_exited", gen=event.generation, status=event.status)
         was_killed = event.status.signal == signal.SIGKILL and len(self.roster.mold_history.deaths) < _MOST_KILLED_IMPORTS
         if not mold.is_ready and not was_killed:
             self._mold_failed(event.generation, f"the import of the pipelines ended the process: {event.status}", ExitCode.FAILED)
+
+    def _part_with_changed(self, generation: int) -> None:
+        """A mold has imported other files than the first one of its generation: that is another generation, with newer code."""
+        log.warn("code_changed", gen=generation, so="a new generation is begun, as by a reload")
+        self.note(events.CodeChanged(generation))
+        self.fleet.kill_mold(generation)
+        if self.desired.generation == generation and not self.desired.stop_level:
+            with contextlib.suppress(OrbitError):  # it is in the log, and in the status
+                self._stage()
 
     def _take_over(self, generation: int) -> None:
         """From now on this generation serves: the arbiter and the janitor go by its configuration."""
@@ -404,7 +415,7 @@ class Arbiter:
                 self.note(events.JanitorDismissed(clock.now()))
             case actions.Spawn(slot, generation):
                 with self._failing("child", slot):
-                    self.fleet.ask_for_child(slot, generation, self.limits)
+                    self._spawn_child(slot, generation)
             case actions.Drain(slot, reason, until):
                 log.event("child_drained", slot=slot, reason=reason)
                 self.note(events.DrainSent(slot, reason, until))
@@ -445,6 +456,13 @@ class Arbiter:
         except (OSError, ChannelClosed) as error:
             log.fault("spawn_failed", role=role, slot=slot, error=error)
             self.note(events.SpawnFailed(role, slot, clock.now(), random.random()))
+
+    def _spawn_child(self, slot: int, generation: int) -> None:
+        if self.roster.molds[generation].forks:
+            self.fleet.ask_for_child(slot, generation, self.limits)
+        else:
+            loaded = self._generations.of(generation)
+            self.fleet.spawn_child(slot, generation, self.limits, asdict(loaded.settings), loaded.environ)
 
     def _spawn_janitor(self) -> None:
         former = self._incarnation.former_boot_id if self._boot_id is None else None
@@ -527,10 +545,14 @@ class Arbiter:
 
         Raises ConfigError when the configuration cannot be used: a reload that is under way goes on.
         """
+        generation = self._stage()
+        self.note(events.Forgiven())
+        return generation
+
+    def _stage(self) -> int:
         generation = max(self.roster.newest_generation, self.desired.generation) + 1
         self._is_judged = False
         self._generations.stage(generation)
-        self.note(events.Forgiven())
         self.desired.generation = generation
         return generation
 

@@ -15,14 +15,16 @@ import gc
 import os
 import random
 import signal
+import sys
 import threading
-from typing import Any
+import traceback
+from typing import Any, NoReturn
 from weakref import WeakSet
 
 import psycopg
 from setproctitle import setproctitle
 
-from orbitd import store
+from orbitd import preload, store
 from orbitd.config import Settings
 from orbitd.errors import ExitCode
 from orbitd.ledger import Courier, RunLedger
@@ -39,17 +41,54 @@ from orbitd.rules.ids import short_id
 from orbitd.rules.states import Activity
 from orbitd.store import Claimed, Failure, Outcome, Report
 from orbitd.system import clock, log, process
+from orbitd.system.channel import Channel
 
 _IGNORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})  # as in every Python: a log that nobody reads is an error of the write, no death
 _COUNTED = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.RETRIED)
 
 
+def main(channel_fd: int) -> NoReturn:
+    """A child that the arbiter has exec'd: import the pipelines, then live like one that a mold has forked."""
+    channel = Channel.inherited(channel_fd)
+    configuration = channel.receive(wait=True) or {}
+    setproctitle(f"orbitd: child {configuration['slot']} g{configuration['generation']} importing")
+    settings, slots = preload.begin("child", configuration)
+    log.always(slot=configuration["slot"])
+    try:
+        preload.confine(settings, configuration["arbiter_pid"])
+        pipelines = preload.load(settings)
+    except BaseException as error:  # noqa: BLE001 - whatever the user's import raises is told
+        log.fault("import_failed", **preload.failure(error))
+        process.leave(ExitCode.FAILED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    post = Post(
+        slot=configuration["slot"],
+        generation=configuration["generation"],
+        nonce=configuration["nonce"],
+        max_runs=configuration["max_runs"],
+        arbiter_pid=configuration["arbiter_pid"],
+        channel=channel,
+        slots=slots,
+    )
+    live(post, settings, pipelines)
+
+
+def live(post: Post, settings: Settings, pipelines: Registry) -> NoReturn:
+    """The whole life of a child's process, with all signals blocked; it ends here."""
+    try:
+        os._exit(run_child(post, settings, pipelines))
+    except BaseException:  # noqa: BLE001 - the last line of a process: say what happened, and end
+        sys.stderr.write(traceback.format_exc())
+        os._exit(ExitCode.FAILED)
+
+
 def run_child(post: Post, settings: Settings, pipelines: Registry) -> int:
-    """Live as a child: called in the process that the mold has just forked, with all signals blocked."""
+    """Live as a child: in the process that the mold has just forked, or that the arbiter has exec'd, with all signals blocked."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
     post.slots.keep_only(post.slot)
-    os.setsid()
+    if os.getsid(0) != os.getpid():  # one that was exec'd leads its session already
+        os.setsid()
     process.become_subreaper()
     if not process.wait_for_parent(post.arbiter_pid):
         return ExitCode.FAILED

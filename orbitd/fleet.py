@@ -88,19 +88,32 @@ class Fleet:
 
     def spawn_mold(self, generation: int, settings: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         """Exec a mold, which imports the pipelines in that environment."""
-        configuration = {"type": "configure", "generation": generation, "settings": settings}
+        configuration = {"generation": generation, "settings": settings}
         marked = {**environ, process.MOLD_MARK: self._mark}
-        hand = self._spawn("mold", configuration, marked, partial(self._bury_mold, generation))
-        self._molds[generation] = hand
+        self._molds[generation] = hand = self._spawn("mold", configuration, marked, partial(self._bury_mold, generation))
         self._watch(hand, partial(self._owner.mold_said, generation))
         self._owner.note(events.MoldSpawned(generation, _pid(hand), clock.now()))
 
     def kill_mold(self, generation: int) -> None:
-        """A mold holds nothing: it can be killed at any time."""
+        """A mold holds nothing: it can be killed at any time. One that has ended by itself is only forgotten."""
         self._owner.note(events.MoldKilled(generation))
-        _process(self._molds[generation]).kill_session()
+        if hand := self._molds.get(generation):
+            _process(hand).kill_session()
 
     # --- children ---
+
+    def spawn_child(self, slot: int, generation: int, limits: Limits, settings: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        """Exec a child, which imports the pipelines itself."""
+        draw, nonce = random.random(), os.urandom(8).hex()
+        self.slots.clear(slot)
+        order = {"slot": slot, "nonce": nonce, "max_runs": most_runs(limits, draw)}
+        marked = {**environ, process.MOLD_MARK: self._mark, process.CHILD_MARK: nonce}
+        configuration = {"generation": generation, "settings": settings, **order}
+        self._children[slot] = hand = self._spawn("child", configuration, marked, partial(self._bury_child, slot))
+        hand.nonce = nonce
+        self._owner.note(events.ChildAsked(slot, generation, clock.now(), draw))
+        self._owner.note(events.ChildSaidHello(slot, _pid(hand)))
+        self._watch(hand, partial(self._child_said, slot, hand), partial(self._child_hung_up, slot, hand))
 
     def ask_for_child(self, slot: int, generation: int, limits: Limits) -> None:
         """Ask the mold for a child; it will say hello on a socket of its own. Limits are spread: it has one of its own."""
@@ -153,7 +166,7 @@ class Fleet:
 
     def spawn_janitor(self, configuration: Message, environ: Mapping[str, str]) -> None:
         """Exec the host's helper for the database."""
-        self._janitor = hand = self._spawn("janitor", {"type": "configure", **configuration}, environ, self._bury_janitor)
+        self._janitor = hand = self._spawn("janitor", configuration, environ, self._bury_janitor)
         self.slots.header.janitor_tick_at = clock.now()
         self._watch(hand, self._owner.janitor_said)
         self._owner.note(events.JanitorSpawned(_pid(hand), clock.now()))
@@ -204,7 +217,7 @@ class Fleet:
         hands = [*self._molds.values(), *self._children.values(), *([self._janitor] if self._janitor else [])]
         return [{"pid": hand.process.pid, "start_ticks": hand.process.start_ticks} for hand in hands if hand.process]
 
-    def _spawn(self, kind: str, configuration: Message, environ: Mapping[str, str], bury: Callable[[Ended], None]) -> _Hand:
+    def _spawn(self, kind: str, configuration: Message, environ: Mapping[str, str], bury: Callable[[_Hand, Ended], None]) -> _Hand:
         ours, theirs = Channel.pair()
         command = [sys.executable, "-P", "-m", "orbitd", "--as", kind, str(theirs.fileno())]
         handed_on = {"arbiter_pid": os.getpid(), "slots": self.slots.description}
@@ -212,11 +225,18 @@ class Fleet:
             child = process.spawn(command, keep_fds=[theirs.fileno(), *self.slots.fds], environment=environ)
         finally:
             theirs.close()
-        self._burials[child.pid] = bury
-        self._wakeup.watch(child.pidfd, self.reap)
+        hand = _Hand(ours, child)
+        self._await_end(hand, bury)
         with contextlib.suppress(ChannelClosed):  # it has died already, and is buried in a moment
-            ours.send({**configuration, **handed_on})
-        return _Hand(ours, child)
+            ours.send({"type": "configure", **configuration, **handed_on})
+        return hand
+
+    def _await_end(self, hand: _Hand, bury: Callable[[_Hand, Ended], None]) -> None:
+        """Have it buried when it has ended. Without a pidfd SIGCHLD alone tells."""
+        living = _process(hand)
+        self._burials[living.pid] = partial(bury, hand)
+        if living.pidfd is not None:
+            self._wakeup.watch(living.pidfd, self.reap)
 
     def _watch(self, hand: _Hand, on_message: Callable[[Message], None], on_closed: Callable[[], None] = lambda: None) -> None:
         self._wakeup.watch(hand.channel.fileno(), lambda: self._read(hand, on_message, on_closed))
@@ -233,13 +253,13 @@ class Fleet:
 
     def _child_said(self, slot: int, hand: _Hand, message: Message) -> None:
         match message["type"]:
-            case "hello":
+            case "hello" if hand.process is None:
                 self._greet(slot, hand, message["pid"])
             case "booted":
                 self._owner.note(events.ChildBooted(slot, clock.now()))
             case "worn":
                 self._owner.note(events.ChildWorn(slot))
-            case "ready" | "idle":  # to wake us: that it is, stands in its slot
+            case "hello" | "ready" | "idle":  # to wake us: that it is, stands in its slot
                 pass
 
     def _greet(self, slot: int, hand: _Hand, pid: int) -> None:
@@ -252,8 +272,7 @@ class Fleet:
         if hand.process is None:
             self._child_lost(slot, hand)
             return
-        self._burials[pid] = partial(self._bury_child, slot, hand)
-        self._wakeup.watch(hand.process.pidfd, self.reap)
+        self._await_end(hand, partial(self._bury_child, slot))
         self._owner.note(events.ChildSaidHello(slot, pid))
 
     def _child_hung_up(self, slot: int, hand: _Hand) -> None:
@@ -265,16 +284,15 @@ class Fleet:
         self._close(hand)
         self._depart(slot, hand, ExitStatus())
 
-    def _bury_mold(self, generation: int, ended: Ended) -> None:
-        hand = self._molds.pop(generation)
+    def _bury_mold(self, generation: int, hand: _Hand, ended: Ended) -> None:
+        del self._molds[generation]
         self._read(hand, partial(self._owner.mold_said, generation))  # its last words: a traceback comes just before the exit
         self._end(hand)
         self._owner.note(events.MoldExited(generation, ended.status, clock.now(), random.random()))
 
-    def _bury_janitor(self, _ended: Ended) -> None:
-        if self._janitor:
-            self._read(self._janitor, self._owner.janitor_said)
-            self._end(self._janitor)
+    def _bury_janitor(self, hand: _Hand, _ended: Ended) -> None:
+        self._read(hand, self._owner.janitor_said)
+        self._end(hand)
         self._janitor = None
         self._owner.note(events.JanitorExited(clock.now(), random.random()))
 
@@ -296,7 +314,8 @@ class Fleet:
         dead = _process(hand)
         process.kill_group(dead.pid)
         peak_bytes = process.reap(dead.pid)
-        self._wakeup.forget(dead.pidfd)
+        if dead.pidfd is not None:
+            self._wakeup.forget(dead.pidfd)
         dead.close()
         self._close(hand)
         return peak_bytes

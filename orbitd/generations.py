@@ -39,6 +39,7 @@ class Generations:
         self._load = load
         self._loaded = {1: loaded}
         self._pipelines: dict[int, list[dict[str, Any]]] = {}
+        self._fingerprints: dict[int, str] = {}
 
     def of(self, generation: int) -> Loaded:
         """The configuration of a generation that serves or is staged."""
@@ -47,6 +48,10 @@ class Generations:
     def newest(self) -> Loaded:
         """The configuration that a reload would begin with now. Raises ConfigError when it cannot be used."""
         return self._load()
+
+    def is_unchanged(self, generation: int, fingerprint: str) -> bool:
+        """Whether a mold of this generation has imported the same files as its first one."""
+        return self._fingerprints.setdefault(generation, fingerprint) == fingerprint
 
     def stage(self, generation: int) -> None:
         """Begin a generation with the newest configuration.
@@ -95,6 +100,7 @@ class Generations:
         """Forget the others: nobody goes back to them."""
         self._loaded = {each: loaded for each, loaded in self._loaded.items() if each in generations}
         self._pipelines = {each: specs for each, specs in self._pipelines.items() if each in generations}
+        self._fingerprints = {each: digest for each, digest in self._fingerprints.items() if each in generations}
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -8,11 +8,13 @@ The same file is the lock: two daemons cannot share a state directory.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import select
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from orbitd.errors import Conflict, OrbitError
 from orbitd.system import log, process
 
 _PATIENCE_MS = 2000
+_LOOK_AGAIN_SECONDS = 0.01
 _NAME = "incarnation.json"
 
 
@@ -109,7 +112,9 @@ def _is_sound(facts: Any) -> bool:
 def _see_off(pid: int, start_ticks: int) -> None:
     try:
         pidfd = os.pidfd_open(pid)
-    except (OSError, TypeError, OverflowError):  # gone; or the number names a thread by now, or never named anything
+    except (OSError, TypeError, OverflowError) as error:  # gone; or the number names a thread by now, or never named anything
+        if isinstance(error, OSError) and process.lacks_pidfds(error):
+            _see_off_by_pid(pid, start_ticks)
         return
     try:
         facts = process.stat(pid)
@@ -125,3 +130,15 @@ def _see_off(pid: int, start_ticks: int) -> None:
         return
     finally:
         os.close(pidfd)
+
+
+def _see_off_by_pid(pid: int, start_ticks: int) -> None:
+    """The same where the kernel has no pidfds: look again until it is gone."""
+    deadline = time.monotonic() + _PATIENCE_MS / 1000
+    while (facts := process.stat(pid)) and facts.start_ticks == start_ticks and facts.state != "Z":
+        if time.monotonic() > deadline:
+            log.warn("former_process_killed", pid=pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            return
+        time.sleep(_LOOK_AGAIN_SECONDS)

@@ -33,7 +33,7 @@ from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.queues import is_served
 from orbitd.rules.states import Activity, Charge
 from orbitd.store import Connection, Fence, Lane, Mode, PipelineSpec
-from orbitd.system import clock, log, process
+from orbitd.system import clock, log, privileges, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
 from orbitd.system.log.entry import Entry
 from orbitd.system.log.redact import masked
@@ -56,6 +56,7 @@ def main(channel_fd: int) -> int:
     configuration = channel.receive(wait=True) or {}
     process.die_with_parent(configuration["arbiter_pid"])
     settings = Settings.from_json(json.dumps(configuration["settings"]).encode())
+    privileges.drop(settings.children.user, configuration["arbiter_pid"])
     setproctitle("orbitd: janitor")
     log.set_up("janitor", settings.logging, host=settings.instance.name)
     log.always(pid=os.getpid())

@@ -3,81 +3,70 @@
 That is how preloading, reloading code and surviving a broken deploy work together. It forks twice: the middle process exits
 and the grandchild comes to the arbiter, a subreaper, which is then its parent. The mold holds no connection and runs no
 user code after the import; it can die at any time without touching a child.
+
+Where children cannot be forked (the import leaves a thread or a socket, the kernel lacks something, or `children.preload` is
+"off") it tells what it has found, and ends: the arbiter then exec's each child, which imports for itself.
 """
 
 from __future__ import annotations
 
 import gc
-import io
-import json
 import os
 import signal
-import sys
-import threading
-import traceback
-from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NoReturn
 
 from setproctitle import setproctitle
 
-from orbitd.child import run_child
+from orbitd import preload
+from orbitd.child import live
 from orbitd.config import Settings
-from orbitd.errors import ConfigError, ExitCode, OrbitError
+from orbitd.errors import ExitCode
 from orbitd.link import Post
 from orbitd.pipelines import registry
-from orbitd.pipelines.registry import LoadError, Registry
+from orbitd.pipelines.registry import Registry
 from orbitd.system import log, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
+from orbitd.system.importwatch import ImportWatch, UnsafeToFork
 from orbitd.system.slots import SharedSlots
 
-_MOST_TRACEBACK = 60_000
 
-
-def main(channel_fd: int) -> int:
+def main(channel_fd: int) -> NoReturn:
     """Run the mold on the channel that the arbiter handed over."""
     channel = Channel.inherited(channel_fd)
     configuration = channel.receive(wait=True) or {}
-    process.die_with_parent(configuration["arbiter_pid"])
-    settings = Settings.from_json(json.dumps(configuration["settings"]).encode())
-    generation = configuration["generation"]
-    setproctitle(f"orbitd: mold g{generation}")
-    log.set_up("mold", settings.logging, host=settings.instance.name)
-    log.always(gen=generation, pid=os.getpid())
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # else what user code prints is lost at a child's end, or printed by each
+    setproctitle(f"orbitd: mold g{configuration['generation']}")
+    settings, slots = preload.begin("mold", configuration)
     try:
-        pipelines = load(settings)
+        preload.confine(settings, configuration["arbiter_pid"])
+        pipelines, hazards = _import(settings)
     except BaseException as error:  # noqa: BLE001 - whatever the user's import raises is the answer
-        channel.send({"type": "failed", **_failure(error)})
-        return ExitCode.CONFIG
+        channel.send({"type": "failed", **preload.failure(error)})
+        process.leave(ExitCode.CONFIG)
+    forks = settings.children.preload != "off" and not hazards
     gc.freeze()
-    channel.send({"type": "ready", "pipelines": _specs(pipelines, settings), "threads": list(threads_left())})
-    _serve(channel, _Press(configuration, settings, pipelines))
-    return ExitCode.OK
+    channel.send(
+        {
+            "type": "ready",
+            "pipelines": _specs(pipelines, settings),
+            "fingerprint": registry.fingerprint(),
+            "forks": forks,
+            "hazards": hazards,
+        }
+    )
+    if forks:
+        _serve(channel, _Press(configuration["arbiter_pid"], configuration["generation"], settings, slots, pipelines))
+    process.leave(ExitCode.OK)
 
 
-def load(settings: Settings) -> Registry:
-    """Import the pipelines that the configuration names.
-
-    Raises ConfigError when there are none, LoadError with the user's traceback when an import fails.
-    """
-    gc.disable()  # until the freeze: a collection would only touch pages that the children could share
-    if settings.app.working_directory:
-        try:
-            os.chdir(settings.app.working_directory)
-        except OSError as error:
-            raise ConfigError(f"app.working_directory: cannot enter {settings.app.working_directory}: {error.strerror}") from error
-    return registry.load(settings.app.pipelines, settings.app.path, str(Path.cwd()), settings.app.filter)
-
-
-def _failure(error: BaseException) -> Message:
-    if isinstance(error, LoadError):
-        return {"error": f"{error}\n{error.traceback}"[-_MOST_TRACEBACK:], "exit_code": ExitCode.FAILED}
-    if isinstance(error, OrbitError):
-        return {"error": str(error)[:_MOST_TRACEBACK], "exit_code": error.exit_code}
-    text = "".join(traceback.format_exception(error))
-    return {"error": text[-_MOST_TRACEBACK:], "exit_code": ExitCode.FAILED}
+def _import(settings: Settings) -> tuple[Registry, list[str]]:
+    """The pipelines, and what speaks against forking from here. Raises what the import raises, and UnsafeToFork."""
+    with ImportWatch() as watch:
+        pipelines = preload.load(settings)
+    hazards = [] if settings.children.preload == "off" else [*process.lacking(), *watch.hazards()]
+    if hazards and settings.children.preload == "require":
+        raise UnsafeToFork(hazards)
+    return pipelines, hazards
 
 
 def _specs(pipelines: Registry, settings: Settings) -> list[Message]:
@@ -94,23 +83,15 @@ def _specs(pipelines: Registry, settings: Settings) -> list[Message]:
     ]
 
 
-def threads_left() -> Iterator[str]:
-    """Threads that the import left behind: a fork copies none of them, and whatever lock they hold stays locked."""
-    yield from (thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
-    native = len(list(Path("/proc/self/task").iterdir())) - threading.active_count()
-    if native > 0:
-        yield f"{native} native"
-
-
+@dataclass(frozen=True, slots=True)
 class _Press:
     """What a fork needs."""
 
-    def __init__(self, configuration: Message, settings: Settings, pipelines: Registry) -> None:
-        self.slots = SharedSlots(**configuration["slots"])
-        log.follow(self.slots.header)
-        self.arbiter_pid: int = configuration["arbiter_pid"]
-        self.generation: int = configuration["generation"]
-        self.settings, self.pipelines = settings, pipelines
+    arbiter_pid: int
+    generation: int
+    settings: Settings
+    slots: SharedSlots
+    pipelines: Registry
 
 
 def _serve(channel: Channel, press: _Press) -> None:
@@ -154,8 +135,4 @@ def _fork_child(channel: Channel, press: _Press, message: Message, socket_fd: in
         channel=Channel.inherited(socket_fd),
         slots=press.slots,
     )
-    try:
-        os._exit(run_child(post, press.settings, press.pipelines))
-    except BaseException:  # noqa: BLE001 - the last line of a process: say what happened, and end
-        sys.stderr.write(traceback.format_exc())
-        os._exit(ExitCode.FAILED)
+    live(post, press.settings, press.pipelines)

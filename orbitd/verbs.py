@@ -317,7 +317,7 @@ class Verbs:
         roster = self._arbiter.roster
         janitor_state = "running" if self._arbiter.database.is_up else "waiting"
         found: list[dict[str, Any]] = [{"role": "arbiter", "pid": os.getpid(), "state": "running", "generation": None}]
-        for mold in roster.molds.values():
+        for mold in (mold for mold in roster.molds.values() if mold.pid is not None):
             state = "ready" if mold.is_ready else "importing"
             found.append({"role": "mold", "pid": mold.pid, "state": state, "generation": mold.generation})
         if roster.janitor.pid is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from orbitd import config
 from orbitd.cli.commands import OPTION_FLAGS
-from orbitd.config import Loaded
+from orbitd.config import Loaded, Settings
 from orbitd.ctl.output import Output
 from orbitd.ctl.parser import Invocation
 from orbitd.errors import Refused
@@ -45,10 +45,11 @@ class Call:
         """The configuration in force. Raises ConfigError."""
         return config.survey(self.file, overrides=self.overrides, environ=self.environ)
 
-    def refuse_root(self) -> None:
+    def refuse_root(self, settings: Settings) -> None:
         """Raise Refused for root who has not said that he means it: the pipelines' code would have every right."""
-        if os.geteuid() == 0 and not self.invocation.flags.get("allow-root"):
-            raise Refused("orbitd does not run the pipelines' code as root", "start it as another user, or say --allow-root")
+        if os.geteuid() == 0 and settings.children.user in ("", "root") and not self.invocation.flags.get("allow-root"):
+            hint = "start it as another user, name one in children.user, or say --allow-root"
+            raise Refused("orbitd does not run the pipelines' code as root", hint)
 
 
 Act = Callable[[Call], int]

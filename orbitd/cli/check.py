@@ -17,6 +17,7 @@ from orbitd.cli.check_import import Imported, import_pipelines
 from orbitd.config import Faults, Loaded
 from orbitd.ctl.render import Column, Style, table
 from orbitd.errors import ConfigError, ExitCode
+from orbitd.system.importwatch import UnsafeToFork
 from orbitd.units import counted, format_duration, format_size
 
 
@@ -76,7 +77,7 @@ def check(call: Call) -> int:
         report.files = [str(path) for path in loaded.files]
         report.warnings += warnings_at_start(loaded)
         if call.args["import"]:
-            call.refuse_root()
+            call.refuse_root(loaded.settings)
             _import(report, loaded)
         if call.args["connect"]:
             _connect(report, loaded)
@@ -92,14 +93,23 @@ def _import(report: Report, loaded: Loaded) -> None:
         report.errors.append(Finding(place, "app.pipelines", failure, imported.hint, imported.details))
         return
     report.imported = imported
-    report.warnings += [f"the import of the pipelines leaves a thread: {name}; children do not have it" for name in imported.threads]
-    report.warnings += [f"the import of the pipelines leaves {name} open; all children share it" for name in imported.sockets]
+    _judge_hazards(report, loaded, imported.hazards)
     limit_bytes = loaded.settings.children.max_rss
     if 0 < limit_bytes <= imported.rss_bytes:
         had = format_size(imported.rss_bytes)
         message = f"is {format_size(limit_bytes)}, and a child has {had} from the import alone: each would be replaced after every run"
         hint = f"set it well above {had}, or to 0 for no limit"
         report.errors.append(Finding(loaded.origins["children", "max_rss"].where, "children.max_rss", message, hint))
+
+
+def _judge_hazards(report: Report, loaded: Loaded, hazards: Sequence[str]) -> None:
+    """What they mean depends on whether the children are to be forked."""
+    match loaded.settings.children.preload:
+        case "require" if hazards:
+            error = UnsafeToFork(hazards)
+            report.errors.append(Finding(loaded.origins["children", "preload"].where, "children.preload", error.message, error.hint))
+        case "auto":
+            report.warnings += [f"each child will import the pipelines for itself: {hazard}" for hazard in hazards]
 
 
 def _connect(report: Report, loaded: Loaded) -> None:

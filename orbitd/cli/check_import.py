@@ -30,8 +30,8 @@ class Imported:
     details: str = ""
     """A traceback, or the stack at the end of the process."""
     pipelines: list[dict[str, Any]] = field(default_factory=list)
-    threads: list[str] = field(default_factory=list)
-    sockets: list[str] = field(default_factory=list)
+    hazards: list[str] = field(default_factory=list)
+    """What speaks against forking children from there."""
     rss_bytes: int = 0
 
 
@@ -73,7 +73,7 @@ def _answer(probe: subprocess.Popen[bytes], channel: Channel, stack: IO[bytes], 
         )
     if message["type"] == "failed":
         return Imported(message["message"], message["hint"], message["details"])
-    return Imported(pipelines=message["pipelines"], threads=message["threads"], sockets=message["sockets"], rss_bytes=message["rss_bytes"])
+    return Imported(pipelines=message["pipelines"], hazards=message["hazards"], rss_bytes=message["rss_bytes"])
 
 
 def _awaited(channel: Channel, seconds: float) -> Message | None:

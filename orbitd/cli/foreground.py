@@ -15,7 +15,7 @@ from orbitd.control.peer import Access
 from orbitd.control.server import Server
 from orbitd.errors import Conflict
 from orbitd.incarnation import Incarnation
-from orbitd.system import clock, log
+from orbitd.system import clock, log, privileges
 from orbitd.system.pidfile import PidFile
 from orbitd.verbs import Verbs
 
@@ -24,8 +24,8 @@ def run(call: Call) -> int:
     """Supervise until told to stop; returns the exit code."""
     loaded = call.survey()
     settings = loaded.settings
-    config.require_database(settings)
-    call.refuse_root()
+    prepare(settings)
+    call.refuse_root(settings)
     log.set_up("arbiter", settings.logging, host=settings.instance.name)
     socket = config.socket_path(settings, loaded.environ)
     with ExitStack() as undo:
@@ -52,12 +52,21 @@ def _naming_the_other(socket: Path) -> Iterator[None]:
         raise Conflict(error.message, f"{seen}; or give this one an instance.state_dir and control.socket of its own") from error
 
 
-def reader(call: Call, require: Callable[[Settings], object] = config.require_database) -> Callable[[], Loaded]:
-    """What reads the configuration anew, at each reload. It raises ConfigError, as `require` does for one that is no use."""
+def prepare(settings: Settings) -> None:
+    """Before settings are taken up, at the start and at each reload. Raises ConfigError for those that are no use here."""
+    config.require_database(settings)
+    user, folder = settings.children.user, settings.logging.dir
+    privileges.require(user)
+    if user and folder:
+        privileges.share_folder(Path(folder), user)
+
+
+def reader(call: Call, prepare: Callable[[Settings], object] = prepare) -> Callable[[], Loaded]:
+    """What reads the configuration anew, at each reload. It raises ConfigError, as `prepare` does for one that is no use."""
 
     def read() -> Loaded:
         loaded = call.survey()
-        require(loaded.settings)
+        prepare(loaded.settings)
         log_warnings(loaded)
         return loaded
 

@@ -11,17 +11,15 @@ import gc
 import json
 import os
 import resource
-import socket
 import traceback
-from collections.abc import Iterator
-from pathlib import Path
 
-from orbitd import mold
+from orbitd import preload
 from orbitd.config import Settings
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.pipelines.registry import LoadError, Registry
 from orbitd.system import memory, process
 from orbitd.system.channel import Channel, Message
+from orbitd.system.importwatch import ImportWatch
 
 _LONGEST_DETAILS = 60_000
 
@@ -34,9 +32,10 @@ def main(channel_fd: int) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the stack says more, and is no litter
     faulthandler.enable(task["stack_fd"])
     settings = Settings.from_json(json.dumps(task["settings"]).encode())
-    before = set(_sockets())
     try:
-        pipelines = mold.load(settings)
+        preload.confine(settings, task["parent_pid"])
+        with ImportWatch() as watch:
+            pipelines = preload.load(settings)
     except BaseException as error:  # noqa: BLE001 - whatever the user's import raises is the answer
         channel.send(_failure(error))
         return ExitCode.CONFIG
@@ -45,8 +44,7 @@ def main(channel_fd: int) -> int:
         {
             "type": "found",
             "pipelines": _described(pipelines, settings),
-            "threads": list(mold.threads_left()),
-            "sockets": sorted(set(_sockets()) - before),
+            "hazards": watch.hazards(),
             "rss_bytes": memory.rss_bytes(os.getpid()),
         }
     )
@@ -73,29 +71,3 @@ def _described(pipelines: Registry, settings: Settings) -> list[Message]:
         }
         for pipeline in pipelines.served.values()
     ]
-
-
-def _sockets() -> Iterator[str]:
-    """The sockets that are open: to whom each leads, or where it listens."""
-    for entry in list(Path("/proc/self/fd").iterdir()):
-        try:
-            if not str(entry.readlink()).startswith("socket:"):
-                continue
-            with socket.socket(fileno=os.dup(int(entry.name))) as found:
-                yield _leading(found)
-        except OSError:  # the listing's own descriptor, closed by now
-            continue
-
-
-def _leading(found: socket.socket) -> str:
-    try:
-        return f"a connection to {_address(found.getpeername())}"
-    except OSError:
-        return f"a socket at {_address(found.getsockname())}"
-
-
-def _address(name: object) -> str:
-    if isinstance(name, tuple):
-        return f"{name[0]}:{name[1]}"
-    text = os.fsdecode(name) if isinstance(name, bytes | str) else str(name)
-    return text or "an unnamed unix socket"

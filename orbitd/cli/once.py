@@ -6,11 +6,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from orbitd import config
 from orbitd.arbiter import Arbiter
 from orbitd.cli.announce import announce
 from orbitd.cli.call import Act, Call
-from orbitd.cli.foreground import reader
+from orbitd.cli.foreground import prepare, reader
 from orbitd.config import Settings
 from orbitd.errors import ConfigError, DatabaseUnavailable, ExitCode, OrbitError, UsageError
 from orbitd.incarnation import Incarnation
@@ -23,12 +22,12 @@ def run(call: Call) -> int:
     if call.args["max"] is not None and call.args["max"] < 1:
         raise UsageError(f"--max {call.args['max']}: there is nothing to do", "give a number from 1 on")
     loaded = call.survey()
-    _require(loaded.settings)
-    call.refuse_root()
+    _prepare(loaded.settings)
+    call.refuse_root(loaded.settings)
     log.set_up("arbiter", loaded.settings.logging, host=loaded.settings.instance.name)
     once = Once(most_runs=call.args["max"])
     with tempfile.TemporaryDirectory(prefix="orbitd-once-") as folder:
-        arbiter = Arbiter(loaded, reader(call, _require), Incarnation.begin(Path(folder)), once=once)
+        arbiter = Arbiter(loaded, reader(call, _prepare), Incarnation.begin(Path(folder)), once=once)
         announce(call, loaded, None)
         exit_code = arbiter.run()
     if exit_code is not ExitCode.OK:
@@ -38,9 +37,9 @@ def run(call: Call) -> int:
     return ExitCode.RUN_FAILED if once.failed else ExitCode.OK
 
 
-def _require(settings: Settings) -> None:
-    """Raise ConfigError when no run could ever be done."""
-    config.require_database(settings)
+def _prepare(settings: Settings) -> None:
+    """As for a daemon. Raises ConfigError when no run could ever be done."""
+    prepare(settings)
     if not settings.children.count:
         raise ConfigError("children.count is 0: nobody would do what is due", "give at least one: --children 1")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,6 +60,20 @@ def load(entries: Sequence[str], paths: Sequence[str], working_directory: str, f
         raise ConfigError(f"app.filter {_listed(filters)} matches none of the pipelines {_listed(found)}", "change app.filter")
     left_out = {name: pipeline for name, pipeline in found.items() if name not in served}
     return Registry(MappingProxyType(served), MappingProxyType(left_out), modules)
+
+
+def warm_up(modules: Iterable[ModuleType]) -> None:
+    """Call the `warm_up` of each module that has one; one that several modules import, once. Raises LoadError."""
+    found = {id(function): (module.__name__, function) for module in modules if callable(function := vars(module).get("warm_up"))}
+    for name, function in found.values():
+        if inspect.iscoroutinefunction(function):
+            raise ConfigError(f"warm_up() in {name} is async, and nobody would wait for it", "make it an ordinary function")
+        try:
+            function()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise LoadError(f"warm_up() in {name} failed: {headline(error)}", None, traceback_text(error)) from error
 
 
 def fingerprint() -> str:

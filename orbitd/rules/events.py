@@ -20,7 +20,15 @@ class MoldSpawned:
 
 @dataclass(frozen=True, slots=True)
 class MoldReady:
-    """The mold has imported the pipelines and forks on request."""
+    """The mold has imported the pipelines. It forks on request, or ends: then each child is exec'd, and imports for itself."""
+
+    generation: int
+    forks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CodeChanged:
+    """The files of a generation are not any more what they were: no mold can make its children again."""
 
     generation: int
 
@@ -278,7 +286,7 @@ class RestartAsked:
     slots: frozenset[int]
 
 
-OfMold = MoldSpawned | MoldReady | MoldFailed | MoldKilled | MoldExited
+OfMold = MoldSpawned | MoldReady | CodeChanged | MoldFailed | MoldKilled | MoldExited
 OfJanitor = JanitorSpawned | JanitorTicked | JanitorDismissed | JanitorExited
 OfRollout = GenerationStaged | GenerationRefused | GenerationPromoted | GenerationHolds | GenerationSettled | GenerationGivenUp
 OfFleet = SpawnFailed | Scaled | Forgiven | RestartAsked | RunsEnded | MemoryPressure | DeathJudged | DegradedEnded

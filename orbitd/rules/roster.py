@@ -113,13 +113,22 @@ class Slot:
 
 @dataclass(slots=True)
 class Mold:
-    """One mold. `is_ready` once it has imported the pipelines; `is_leaving` once it was let go."""
+    """One mold. `is_ready` once it has imported the pipelines; `is_leaving` once it was let go.
+
+    One that does not fork ends when it is ready. Without a process (`pid` None) it says that children can still be exec'd.
+    """
 
     generation: int
-    pid: int
+    pid: int | None
     asked_at: float
     is_ready: bool = False
     is_leaving: bool = False
+    forks: bool = True
+
+    @property
+    def holds_code(self) -> bool:
+        """Whether it can make children of its generation whatever has become of the files: else they import what lies there now."""
+        return self.is_ready and self.forks and not self.is_leaving
 
 
 @dataclass(slots=True)
@@ -150,6 +159,8 @@ class Roster:
     newest_generation: int = 0
     exits_by_cause: dict[str, int] = field(default_factory=dict)
     pressure: events.MemoryPressure | None = None
+    changed_generation: int = 0
+    """The last generation whose files are not what they were: see `CodeChanged`."""
     rollout: Rollout | None = None
     outcomes: dict[int, Outcomes] = field(default_factory=dict)
     is_under_pressure: bool = False
@@ -227,17 +238,26 @@ class Roster:
             case events.MoldSpawned(generation, pid, at):
                 self.molds[generation] = Mold(generation, pid, at)
                 self.newest_generation = max(self.newest_generation, generation)
-            case events.MoldReady(generation):
+            case events.MoldReady(generation, forks):
                 if mold := self.molds.get(generation):
-                    mold.is_ready = True
-                    self.mold_history = History()
-                    if self.rollout and self.rollout.fallback and generation == self.rollout.generation:
-                        self.rollout.begin_trial()
+                    mold.forks = forks
+                    self._mold_ready(mold)
             case events.MoldFailed(generation) | events.MoldKilled(generation):
                 if mold := self.molds.get(generation):
                     mold.is_leaving = True
+                    if mold.pid is None:
+                        del self.molds[generation]
+            case events.CodeChanged(generation):
+                self.changed_generation = generation
             case events.MoldExited(generation, _, at, draw):
                 self._mold_exited(generation, at, draw)
+
+    def _mold_ready(self, mold: Mold) -> None:
+        mold.is_ready, self.mold_history = True, History()
+        if mold.generation == self.changed_generation:
+            self.changed_generation = 0
+        if self.rollout and self.rollout.fallback and mold.generation == self.rollout.generation:
+            self.rollout.begin_trial()
 
     def _note_janitor(self, event: events.OfJanitor) -> None:
         match event:
@@ -362,7 +382,11 @@ class Roster:
         backoff.after_death(history, self.limits.backoff, lifetime_seconds=0.0, now=at, draw=draw)
 
     def _mold_exited(self, generation: int, at: float, draw: float) -> None:
-        mold = self.molds.pop(generation, None)
+        mold = self.molds.get(generation)
+        if mold and mold.is_ready and not mold.forks and not mold.is_leaving:
+            mold.pid = None
+            return
+        self.molds.pop(generation, None)
         if mold and not (mold.is_ready and mold.is_leaving):
             lifetime_seconds = at - mold.asked_at
             backoff.after_death(self.mold_history, self.limits.backoff, lifetime_seconds=lifetime_seconds, now=at, draw=draw)

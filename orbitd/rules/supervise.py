@@ -118,7 +118,8 @@ def _part_with_janitor(roster: Roster, limits: Limits, now: float) -> Iterator[A
 def keep_the_molds(roster: Roster, now: float) -> Iterator[Action]:
     """One mold for the generation that serves, one for that on its way, and one to go back to; others are let go."""
     needed = {roster.generation} | (roster.rollout.generations() if roster.rollout else set())
-    for generation in sorted(needed - {0}):
+    lost = {roster.changed_generation} if roster.rollout else set()  # once nothing takes its place, it is tried again
+    for generation in sorted(needed - lost - {0}):
         if generation not in roster.molds and not roster.mold_history.is_waiting(now):
             yield SpawnMold(generation)
     for mold in list(roster.molds.values()):

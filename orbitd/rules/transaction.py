@@ -40,7 +40,7 @@ def next_step_due(roster: Roster, limits: Limits) -> float:
 
 def _why_give_up(roster: Roster, rollout: Rollout, target: int) -> str | None:
     fallback = roster.molds.get(rollout.fallback)
-    if rollout.is_promoted and not (fallback and fallback.is_ready and not fallback.is_leaving):
+    if rollout.is_promoted and not (fallback and fallback.holds_code):
         return None  # there is nothing to go back to
     outcomes = roster.outcomes
     return rollout.why_give_up(target, outcomes.get(rollout.generation, Outcomes()), outcomes.get(rollout.fallback, Outcomes()))

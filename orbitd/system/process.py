@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import pathlib
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from orbitd.rules.exits import ExitStatus
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 
 MOLD_MARK = "ORBITD_MOLD"
 """In the environment that a mold is exec'd with, and so of every program that its children start: it is ours."""
@@ -26,13 +31,44 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def _prctl(option: int, value: int) -> None:
     if _libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)) != 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, os.strerror(errno))
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
-def become_subreaper() -> None:
-    """Orphans among our descendants come to us and not to init. Raises OSError on kernels without it."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+def become_subreaper() -> bool:
+    """Orphans among our descendants come to us and not to init. False on kernels without it."""
+    try:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    except OSError:
+        return False
+    return True
+
+
+def lacking() -> list[str]:
+    """What the kernel does not have, and children forked by a mold need, so that the arbiter is their parent and can watch them."""
+    lacks = []
+    try:
+        _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(ctypes.c_int()))
+    except OSError as error:
+        lacks.append(f"the kernel has no subreapers: {error.strerror}")
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as error:
+        lacks.append(f"the kernel has no pidfds: {error.strerror}")
+    return lacks
+
+
+def be_readable_by_its_user() -> None:
+    """After a setuid /proc/PID belongs to root: give it to the user whose process it is now, as if he had started it."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
+def leave(code: int) -> NoReturn:
+    """End at once: no thread and no exit handler of the user's code keeps us."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def die_with_parent(parent_pid: int, signal_number: int = signal.SIGKILL) -> None:
@@ -57,33 +93,39 @@ def wait_for_parent(parent_pid: int, seconds: float = 10.0) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A child of ours. The pidfd names this very process for as long as it is open, even when the pid is reused."""
+    """A child of ours. The pidfd names this very process for as long as it is open, even when the pid is reused.
+
+    It is None where the kernel has no pidfds. A child that nobody has reaped keeps its pid, so that this names it too.
+    """
 
     pid: int
-    pidfd: int
+    pidfd: int | None
     start_ticks: int
 
     @classmethod
     def adopt(cls, pid: int) -> Process | None:
         """Watch a process; None if it is gone or is not our child. Raises OSError when no descriptor is left."""
         try:
-            pidfd = os.pidfd_open(pid)
+            pidfd = _pidfd(pid)
         except ProcessLookupError:
             return None
+        process = None
         try:
             facts = stat(pid)
-        except OSError:
-            os.close(pidfd)
-            raise
-        if facts is None or facts.parent_pid != os.getpid():
-            os.close(pidfd)
-            return None
-        return cls(pid, pidfd, facts.start_ticks)
+            if facts and facts.parent_pid == os.getpid():
+                process = cls(pid, pidfd, facts.start_ticks)
+            return process
+        finally:
+            if process is None and pidfd is not None:
+                os.close(pidfd)
 
     def send_signal(self, number: int) -> None:
         """Signal it, if it still lives."""
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, number)
+            if self.pidfd is None:
+                os.kill(self.pid, number)
+            else:
+                signal.pidfd_send_signal(self.pidfd, number)
 
     def kill_session(self) -> None:
         """SIGKILL it and what shares its process group. While it is not reaped its group cannot be anyone else's."""
@@ -92,7 +134,23 @@ class Process:
 
     def close(self) -> None:
         """Stop watching."""
-        os.close(self.pidfd)
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+
+
+def lacks_pidfds(error: OSError) -> bool:
+    """Whether this is the answer of a kernel, or of a container's filter, that knows nothing of pidfds."""
+    return error.errno in (errno.ENOSYS, errno.EPERM)
+
+
+def _pidfd(pid: int) -> int | None:
+    """A pidfd; None where the kernel has none. Raises ProcessLookupError when nobody has that pid, OSError without a descriptor."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if not lacks_pidfds(error):
+            raise
+        return None
 
 
 def kill_unwatched(pid: int) -> None:

@@ -183,15 +183,22 @@ class TestImport:
 
     def test_threads_and_sockets_that_the_import_leaves_are_named(self, orbitd: Orbitd, configure: Configure) -> None:
         left = (
-            "import socket, threading, time\n"
+            "import contextlib, os, socket, threading, time\n"
+            "with contextlib.suppress(OSError): os.unlink('left.sock')\n"
             "threading.Thread(target=time.sleep, args=[600], name='ticker', daemon=True).start()\n"
             "listener = socket.socket(socket.AF_UNIX)\n"
             "listener.bind('left.sock')\n"
         )
         configure(BASE, left + ONE_PIPELINE)
         warnings = "\n".join(document(orbitd, "--import")["warnings"])
-        assert "leaves a thread: ticker" in warnings
-        assert "leaves a socket at left.sock open" in warnings
+        assert 'thread "ticker" was started at code/work.py' in warnings
+        assert "a socket at left.sock was left open at code/work.py" in warnings
+        configure(BASE + '[children]\npreload = "require"\n', left + ONE_PIPELINE)
+        [error] = document(orbitd, "--import")["errors"]
+        assert error["key"] == "children.preload"
+        assert "left.sock" in error["message"]
+        configure(BASE + '[children]\npreload = "off"\n', left + ONE_PIPELINE)
+        assert document(orbitd, "--import")["ok"]
 
     def test_what_the_import_prints_does_not_get_into_the_document(self, orbitd: Orbitd, configure: Configure) -> None:
         configure(BASE, f"print('hello')\n{ONE_PIPELINE}")

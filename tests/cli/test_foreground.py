@@ -162,12 +162,14 @@ class TestEnvironment:
         env_file.chmod(0o600)
         daemon = begin("--env-file", str(env_file))
         mold, [child] = daemon.pid_of("mold"), daemon.child_pids()
-        good_code = (daemon.code / "work.py").read_text()
+        code = daemon.code / "work.py"
+        good_code, written_at = code.read_text(), code.stat().st_mtime_ns
         env_file.write_text("GREETING=good bye\nNEW=one\n")
-        (daemon.code / "work.py").write_text("1 / 0\n")
+        code.write_text("1 / 0\n")
         with pytest.raises(OrbitError, match="the reload failed"):
             daemon.ask("reload", wait=True)
-        (daemon.code / "work.py").write_text(good_code)
+        code.write_text(good_code)
+        os.utime(code, ns=(written_at, written_at))  # other files would be another generation
         assert kill_process_of(daemon, mold)
         eventually(lambda: daemon.pid_of("mold"), lambda pid: pid != mold)
         assert kill_process_of(daemon, child)
@@ -193,7 +195,8 @@ class TestRefusals:
         done = orbitd(DATABASE_URL=dsn)
         assert done.returncode == 5
         assert done.stderr == (
-            "orbitd: orbitd does not run the pipelines' code as root\nhint: start it as another user, or say --allow-root\n"
+            "orbitd: orbitd does not run the pipelines' code as root\n"
+            "hint: start it as another user, name one in children.user, or say --allow-root\n"
         )
 
     def test_a_second_one_on_the_same_socket_is_refused_with_6(self, begin: Begin) -> None:

@@ -47,6 +47,7 @@ def daemon(begin: Begin) -> Daemon:
 
 
 def test_a_killed_mold_is_replaced_and_no_child_notices(daemon: Daemon) -> None:
+    """Complaint 19 (puma#3596): the children live on, and slots are filled from the new mold."""
     before, mold = daemon.child_pids(), daemon.pid_of("mold")
     assert kill_process_of(daemon, mold)
     eventually(lambda: daemon.pid_of("mold"), lambda pid: pid != mold)

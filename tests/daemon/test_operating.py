@@ -103,6 +103,7 @@ def test_tstp_and_cont_pause_and_unpause(daemon: Daemon) -> None:
 
 
 def test_a_reload_runs_the_new_code_and_a_busy_old_child_finishes(daemon: Daemon, tmp_path: Path) -> None:
+    """Complaint 3 (gunicorn#2449): the code is preloaded, and a reload takes up the new one."""
     held = daemon.enqueue("holds", until=str(tmp_path / "done"))
     old_pid = daemon.slot_running(held)["pid"]
     daemon.write_code(VERSION.format(version=2))

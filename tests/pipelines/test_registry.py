@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orbitd.errors import ConfigError, ExitCode
-from orbitd.pipelines.registry import LoadError, Registry, fingerprint, load
+from orbitd.pipelines.registry import LoadError, Registry, fingerprint, load, warm_up
 
 ONE = """
     from orbitd import Context, pipeline
@@ -235,3 +235,39 @@ def test_the_fingerprint_changes_with_the_files_that_are_loaded(app: Application
     assert changed != loaded
     path.unlink()
     assert fingerprint() not in {loaded, changed}
+
+
+WARM = """
+    from orbitd import Context, pipeline
+
+    calls = []
+
+    def warm_up():
+        calls.append("warm")
+        {body}
+
+    @pipeline("{name}")
+    def function(ctx: Context) -> None: ...
+"""
+
+
+def test_each_warm_up_is_called_once_also_where_two_modules_have_it(app: Application) -> None:
+    app.write("shop_jobs.py", WARM.format(name="sync", body="pass"))
+    app.write("mail_jobs.py", "from shop_jobs import *\nfrom shop_jobs import warm_up, calls\n")
+    app.write("plain_jobs.py", "warm_up = True\n" + textwrap.dedent(ONE.format(name="plain")))
+    modules = app.load("shop_jobs", "mail_jobs", "plain_jobs").modules
+    warm_up(modules)
+    assert modules[0].calls == ["warm"]
+
+
+def test_a_warm_up_that_fails_says_whose_and_shows_the_traceback(app: Application) -> None:
+    app.write("shop_jobs.py", WARM.format(name="sync", body="raise LookupError('no model')"))
+    with pytest.raises(LoadError, match=r"warm_up\(\) in shop_jobs failed: LookupError: no model") as caught:
+        warm_up(app.load("shop_jobs").modules)
+    assert "in warm_up" in caught.value.traceback
+
+
+def test_an_async_warm_up_is_refused(app: Application) -> None:
+    app.write("shop_jobs.py", "async def warm_up(): ...\n" + textwrap.dedent(ONE.format(name="sync")))
+    with pytest.raises(ConfigError, match="is async"):
+        warm_up(app.load("shop_jobs").modules)

@@ -120,7 +120,7 @@ class History:
             case "mold_ready":
                 for mold in list(roster.molds.values()):
                     if not mold.is_leaving:
-                        roster.note(events.MoldReady(mold.generation))
+                        roster.note(events.MoldReady(mold.generation, forks=draw < 0.7))
                     elif draw < 0.5:
                         roster.note(events.MoldExited(mold.generation, KILLED, fleet.now, draw))
             case "mold_dies":

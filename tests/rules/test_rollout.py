@@ -162,6 +162,17 @@ def test_children_that_die_early_roll_the_generation_back_new_before_old() -> No
     assert set(fleet.roster.molds) == {1}
 
 
+def test_nothing_is_rolled_back_to_a_generation_whose_children_would_import_the_files_that_lie_there_now() -> None:
+    fleet = rolled()
+    fleet.roster.note(events.MoldReady(1, forks=False))
+    fleet.roster.note(events.MoldExited(1, ExitStatus(code=0), fleet.now, 0.5))
+    for _ in range(2):
+        fleet.pass_time(3)
+        fleet.die(fleet.roster.able()[0].slot, ExitStatus(code=1))
+        fleet.settle()
+    assert fleet.roster.generation == 2
+
+
 def test_one_early_death_is_chance() -> None:
     fleet = rolled()
     fleet.die(fleet.roster.able()[0].slot, KILLED)

@@ -21,6 +21,70 @@ def test_children_come_when_the_mold_is_ready() -> None:
     assert fleet.turn() == [actions.Spawn(slot, 1) for slot in range(3)]
 
 
+def test_a_mold_that_does_not_fork_is_not_replaced_when_it_ends_and_its_children_are() -> None:
+    """Complaint 19 (puma#3596): the slots refill whether or not there is a mold."""
+    fleet = Fleet(count=1)
+    fleet.turn()
+    fleet.roster.note(events.MoldReady(1, forks=False))
+    fleet.roster.note(events.MoldExited(1, ExitStatus(code=0), fleet.now, 0.5))
+    assert fleet.turn() == [actions.Spawn(0, 1)]
+    fleet.boot(0)
+    fleet.die(0)
+    assert fleet.turn() == [actions.Spawn(0, 1)]
+    assert (fleet.roster.molds[1].pid, fleet.roster.mold_history.deaths) == (None, Fleet().roster.mold_history.deaths)
+
+
+def test_a_mold_without_a_process_is_forgotten_once_another_generation_has_passed_its_probation() -> None:
+    fleet = Fleet(count=1)
+    fleet.turn()
+    fleet.roster.note(events.MoldReady(1, forks=False))
+    fleet.roster.note(events.MoldExited(1, ExitStatus(code=0), fleet.now, 0.5))
+    fleet.up()
+    fleet.reload()
+    fleet.settle()
+    assert set(fleet.roster.molds) == {1, 2}
+    fleet.pass_time(fleet.limits.probation_seconds)
+    fleet.settle()
+    assert set(fleet.roster.molds) == {2}
+
+
+def test_a_stop_does_not_wait_for_a_mold_that_has_no_process() -> None:
+    fleet = Fleet(count=0)
+    fleet.turn()
+    fleet.roster.note(events.MoldReady(1, forks=False))
+    fleet.roster.note(events.MoldExited(1, ExitStatus(code=0), fleet.now, 0.5))
+    fleet.roster.note(events.JanitorExited(fleet.now, 0.5))
+    fleet.desired.stop_level = StopLevel.DRAIN
+    assert fleet.turn() == [actions.KillMold(1)]
+    assert is_finished(fleet.roster, fleet.desired)
+
+
+def test_a_mold_that_does_not_fork_and_was_let_go_before_it_ended_is_gone() -> None:
+    fleet = Fleet().up()
+    fleet.roster.note(events.MoldReady(1, forks=False))
+    fleet.roster.note(events.MoldKilled(1))
+    fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.5))
+    assert not fleet.roster.molds
+
+
+def test_a_generation_whose_files_changed_gets_no_mold_while_another_takes_its_place() -> None:
+    fleet = Fleet().up()
+    fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.5))
+    assert fleet.turn() == [actions.SpawnMold(1)]
+    fleet.roster.note(events.CodeChanged(1))
+    fleet.roster.note(events.MoldKilled(1))
+    fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.5))
+    fleet.desired.generation = 2
+    fleet.pass_time(100)
+    assert fleet.turn() == [actions.SpawnMold(2)]
+    fleet.roster.note(events.MoldFailed(2))
+    fleet.roster.note(events.GenerationRefused(2, "broken"))
+    fleet.roster.note(events.MoldExited(2, ExitStatus(code=78), fleet.now, 0.5))
+    fleet.pass_time(100)
+    fleet.turn()
+    assert actions.SpawnMold(1) in fleet.log[-2:], "broken newer code is no reason to try no more"
+
+
 def test_no_more_boots_at_once_than_allowed() -> None:
     limits = Limits(backoff=Backoff(), janitor_backoff=Backoff(), boots_at_once=2)
     fleet = Fleet(count=5, limits=limits)

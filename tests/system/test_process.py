@@ -18,6 +18,7 @@ def _sleeper(code: str = "import time; time.sleep(60)", keep_fds: tuple[int, ...
 
 def _await_end(child: process.Process) -> process.Ended:
     poll = select.poll()
+    assert child.pidfd is not None
     poll.register(child.pidfd, select.POLLIN)
     assert poll.poll(10_000), "it did not end"
     ended = process.peek_ended()
@@ -46,6 +47,7 @@ def test_an_exit_code_is_told_from_a_signal() -> None:
 
 def test_a_peeked_process_keeps_its_pid_until_it_is_reaped() -> None:
     child = _sleeper("pass")
+    assert child.pidfd is not None
     select.select([child.pidfd], [], [], 10)
     assert process.peek_ended() == process.peek_ended()
     assert process.stat(child.pid)

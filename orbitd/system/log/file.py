@@ -78,11 +78,20 @@ class File(Sink):
             self._path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             fd = os.open(self._path, _FLAGS, _FILE_MODE)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            facts = os.fstat(fd)
+            if not stat.S_ISREG(facts.st_mode):
                 raise OSError(errno.EINVAL, "this is no regular file")
+            if facts.st_uid == 0 == os.geteuid() and facts.st_nlink == 1:
+                self._give_to_owner(fd)
             yield fd
         finally:
             os.close(fd)
+
+    def _give_to_owner(self, fd: int) -> None:
+        """What root writes in somebody's folder is his: children that have become that user write it too."""
+        owner = self._path.parent.stat()
+        if owner.st_uid != 0:
+            os.fchown(fd, owner.st_uid, owner.st_gid)
 
     # --- beginning anew ---
 
