@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -31,14 +30,15 @@ from orbitd.errors import ExitCode, OrbitError
 from orbitd.fleet import Death, Fleet
 from orbitd.generations import Generations, Reload, limits_of
 from orbitd.incarnation import Incarnation
-from orbitd.rules import actions, events, health, supervise
+from orbitd.rules import actions, events, health, service, supervise
 from orbitd.rules.exits import judge
 from orbitd.rules.limits import MOST_CHILDREN
 from orbitd.rules.once import Once
 from orbitd.rules.recycling import refusal
 from orbitd.rules.roster import Child, Roster
-from orbitd.rules.states import Charge, StopLevel
+from orbitd.rules.states import Activity, Charge, DaemonState, SlotState, StopLevel
 from orbitd.rules.supervise import Desired
+from orbitd.service import Service
 from orbitd.system import clock, log, process
 from orbitd.system.channel import ChannelClosed, Message
 from orbitd.system.slots import MAX_SLOTS
@@ -48,6 +48,7 @@ from orbitd.vitals import Vitals
 _PAUSE_AFTER_FAULT_SECONDS = 0.2
 _FULL_SAMPLE_SECONDS = 30.0
 _MOST_KILLED_IMPORTS = 3
+_SAID_BY_STATE = {"starting", "stopping", "paused", "database_down"}
 _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "TSTP", "CONT", "CHLD")
 
 
@@ -87,9 +88,11 @@ class Arbiter:
         self.exit_code = ExitCode.OK
         self.import_error: str | None = None
         self._server: Server | None = None
+        self._service = Service(loaded.environ)
         self._boot_id: str | None = None
         self._unburied: dict[str, Message] = {}
-        self._next_look = self._next_report = 0.0
+        self._next_look = self._next_report = self._wake_at = 0.0
+        self._fit_again_at: dict[str, float] = {}
         self._is_record_stale = True
         self._is_judged = False
         self._is_handed_back = False
@@ -116,18 +119,34 @@ class Arbiter:
         log.tell_also(self.ring)
         self.fleet.slots.header.is_awaited = int(self._errand is not None)
         while not supervise.is_finished(self.roster, self.desired):
-            for part in (self.look, self._run_errand, self._decide, self._tell, self._listen):
-                try:
-                    part()
-                except Exception:  # noqa: BLE001 - a fault of ours in one part must not end the fleet, nor starve the other parts
-                    log.fault("turn_failed", part=part.__name__, error=traceback.format_exc())
-                    time.sleep(_PAUSE_AFTER_FAULT_SECONDS)
+            self._turn()
         if self._is_handed_back:
             self._incarnation.end()
         if self._errand:
             self._errand.conclude(self.vitals.tally)
         log.event("stopped", exit_code=int(self.exit_code))
         return self.exit_code
+
+    def _turn(self) -> None:
+        """Once around. A part that fails is left out for a moment, while the others go on and everybody is answered."""
+        now = clock.now()
+        for part in (self.look, self._run_errand, self._decide, self._tell, self._plan):
+            if self._fit_again_at.get(part.__name__, 0.0) <= now and not self._has_worked(part):
+                self._fit_again_at[part.__name__] = now + _PAUSE_AFTER_FAULT_SECONDS
+        if still_unfit := [at for at in self._fit_again_at.values() if at > now]:
+            self._wake_at = max(self._wake_at, min(still_unfit))  # its deadline may be over, and is not met before
+        for key in self.wakeup.wait(self._wake_at):
+            if not self._has_worked(key.data):
+                self.wakeup.rest(key, clock.now() + _PAUSE_AFTER_FAULT_SECONDS)
+
+    def _has_worked(self, act: Callable[[], None]) -> bool:
+        """Do it. A fault of ours must not end the fleet."""
+        try:
+            act()
+        except Exception:  # noqa: BLE001 - it is logged with all that is known
+            log.fault("turn_failed", part=getattr(act, "__name__", repr(act)), error=traceback.format_exc())
+            return False
+        return True
 
     def _decide(self) -> None:
         """Decide what to do about all that was noted, and do it."""
@@ -143,15 +162,50 @@ class Arbiter:
         if self._server:
             self._server.expire(clock.now())
             self._server.settle(clock.now())
+        self._service.tell(self._service_facts)
 
-    def _listen(self) -> None:
-        """Sleep until something happens, and note it."""
-        for happened in self.wakeup.wait(self._next_deadline()):
-            happened()
+    def _service_facts(self) -> service.Facts:
+        roster, desired, reload, now = self.roster, self.desired, self.reload, clock.now()
+        trouble = next((finding.message for finding in self.vitals.findings if finding.code not in _SAID_BY_STATE), "")
+        state = self.state(now)
+        line = service.status_line(
+            state,
+            ready=len(roster.ready()),
+            busy=sum(child.activity is Activity.BUSY for child in roster.ready()),
+            target=desired.count,
+            left=sum(1 for _ in roster.children()),
+            trouble=(self.database.why or "") if state is DaemonState.WAITING_DATABASE else trouble,
+        )
+        return service.Facts(
+            is_up=any(roster.able()) or (roster.generation > 0 and not desired.count),
+            is_importing=roster.generation == 0,
+            reload=reload.generation,
+            is_reloading=reload.ok is None and reload.generation > 1,
+            is_stopping=bool(desired.stop_level),
+            status=line,
+        )
+
+    def state(self, now: float) -> DaemonState:
+        """The one word for the daemon that people read."""
+        roster = self.roster
+        states = [
+            (DaemonState.STOPPING, self.desired.stop_level > StopLevel.DRAIN),
+            (DaemonState.DRAINING, self.desired.stop_level == StopLevel.DRAIN),
+            (DaemonState.STARTING, roster.generation == 0 or (self.reload.ok is None and self.reload.generation == 1)),
+            (DaemonState.WAITING_DATABASE, not self.database.is_up),
+            (DaemonState.DEGRADED, any(roster.slot_state(slot, now) is SlotState.HELD for slot in roster.slots)),
+            (DaemonState.RELOADING, self.reload.ok is None),
+            (DaemonState.PAUSED, self.desired.is_paused),
+        ]
+        return next((state for state, applies in states if applies), DaemonState.RUNNING)
+
+    def _plan(self) -> None:
+        """Choose until when we may sleep if nothing happens."""
+        self._wake_at = self._next_deadline()
 
     def _next_deadline(self) -> float:
         now = clock.now()
-        due = supervise.next_deadline(self.roster, self.desired, self.limits, now)
+        due = min(supervise.next_deadline(self.roster, self.desired, self.limits, now), self._service.next_deadline())
         if self._server and (server_due := self._server.next_deadline()) is not None:
             due = min(due, server_due)
         if self._errand:

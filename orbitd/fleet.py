@@ -25,6 +25,7 @@ from orbitd.rules.states import Activity, Reason
 from orbitd.system import clock, log, memory, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
 from orbitd.system.memory import Samples
+from orbitd.system.notify import without_service
 from orbitd.system.process import Ended, Process
 from orbitd.system.slots import SharedSlots, Will
 from orbitd.system.wakeup import Wakeup
@@ -209,7 +210,7 @@ class Fleet:
         command = [sys.executable, "-P", "-m", "orbitd", "--as", kind, str(theirs.fileno())]
         handed_on = {"arbiter_pid": os.getpid(), "slots": self.slots.description}
         try:
-            child = process.spawn(command, keep_fds=[theirs.fileno(), *self.slots.fds], environment=environ)
+            child = process.spawn(command, keep_fds=[theirs.fileno(), *self.slots.fds], environment=without_service(environ))
         finally:
             theirs.close()
         self._burials[child.pid] = bury
@@ -227,8 +228,7 @@ class Fleet:
             while hand.channel.fileno() >= 0 and (message := hand.channel.receive()):
                 on_message(message)
         except ChannelClosed:
-            if hand.channel.fileno() in self._wakeup.selector.get_map():
-                self._wakeup.forget(hand.channel.fileno())
+            self._wakeup.forget(hand.channel.fileno())
             on_closed()
 
     def _child_said(self, slot: int, hand: _Hand, message: Message) -> None:
@@ -303,8 +303,7 @@ class Fleet:
         self._close(hand)
 
     def _close(self, hand: _Hand) -> None:
-        if hand.channel.fileno() in self._wakeup.selector.get_map():
-            self._wakeup.forget(hand.channel.fileno())
+        self._wakeup.forget(hand.channel.fileno())
         hand.channel.close()
 
     def _sweep(self, nonce: str) -> None:

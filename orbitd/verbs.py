@@ -21,8 +21,8 @@ from orbitd.control.wire import Answer, Request
 from orbitd.errors import ConfigError, Conflict, ExitCode, NoSuchObject, OrbitError, UsageError
 from orbitd.rules import actions
 from orbitd.rules.health import Finding
-from orbitd.rules.roster import Roster, Slot
-from orbitd.rules.states import DaemonState, Phase, Reason, SlotState, StopLevel
+from orbitd.rules.roster import Slot
+from orbitd.rules.states import Phase, Reason, StopLevel
 from orbitd.system import clock, log
 from orbitd.units import counted, rfc3339
 
@@ -215,7 +215,7 @@ class Verbs:
         findings = self._findings()
         beat_at = arbiter.fleet.slots.header.beat_at
         return views.status(
-            state=self._state(now),
+            state=arbiter.state(now),
             pid=os.getpid(),
             version=__version__,
             generation=arbiter.roster.generation,
@@ -228,19 +228,6 @@ class Verbs:
             age_seconds=0.0,
             processes=self._processes(),
         )
-
-    def _state(self, now: float) -> DaemonState:
-        arbiter, roster = self._arbiter, self._arbiter.roster
-        states = [
-            (DaemonState.STOPPING, arbiter.desired.stop_level > StopLevel.DRAIN),
-            (DaemonState.DRAINING, arbiter.desired.stop_level == StopLevel.DRAIN),
-            (DaemonState.DEGRADED, roster.degraded_since is not None or any(_is_held(roster, slot, now) for slot in roster.slots)),
-            (DaemonState.STARTING, roster.generation == 0 or (arbiter.reload.ok is None and arbiter.reload.generation == 1)),
-            (DaemonState.WAITING_DATABASE, not arbiter.database.is_up),
-            (DaemonState.RELOADING, arbiter.reload.ok is None),
-            (DaemonState.PAUSED, arbiter.desired.is_paused),
-        ]
-        return next((state for state, applies in states if applies), DaemonState.RUNNING)
 
     def _findings(self) -> list[Finding]:
         """What is not well just now."""
@@ -289,10 +276,6 @@ class Verbs:
             "restarts": slot.restarts,
             "last_exit": slot.last_exit,
         }
-
-
-def _is_held(roster: Roster, slot: Slot, now: float) -> bool:
-    return roster.slot_state(slot, now) is SlotState.HELD
 
 
 def _reload_error(error: str, exit_code: ExitCode, generation: int) -> OrbitError:

@@ -6,6 +6,7 @@ selector sees it, and all work is done in the loop. A callback is registered wit
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import signal
 import socket
@@ -24,6 +25,7 @@ class Wakeup:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._resting: list[tuple[float, selectors.SelectorKey]] = []
 
     def catch(self, numbers: Iterable[int], on_signal: Callable[[int], None]) -> None:
         """From now on these signals call `on_signal` from within `wait`. Only in the main thread."""
@@ -42,13 +44,30 @@ class Wakeup:
         self.selector.register(fd, selectors.EVENT_READ, callback)
 
     def forget(self, fd: int) -> None:
-        """Stop watching it. Call it before the descriptor is closed."""
-        self.selector.unregister(fd)
+        """Stop watching it, if we do. Call it before the descriptor is closed."""
+        self._resting = [(until, key) for until, key in self._resting if key.fd != fd]
+        with contextlib.suppress(KeyError, ValueError):
+            self.selector.unregister(fd)
 
-    def wait(self, until: float) -> list[Callable[[], None]]:
-        """Sleep until something happens or CLOCK_BOOTTIME `until`; the functions to call now."""
+    def wait(self, until: float) -> list[selectors.SelectorKey]:
+        """Sleep until something happens or CLOCK_BOOTTIME `until`; the keys whose `data` is to be called now."""
+        self._wake(clock.now())
+        until = min([until, *(rested for rested, _ in self._resting)])
         seconds = min(max(0.0, until - clock.now()), LONGEST_SLEEP_SECONDS)
-        return [key.data for key, _ in self.selector.select(seconds)]
+        return [key for key, _ in self.selector.select(seconds)]
+
+    def rest(self, key: selectors.SelectorKey, until: float) -> None:
+        """Leave a descriptor alone for a while: its function has failed, and is likely to fail again at once."""
+        if self.selector.get_map().get(key.fd) == key:
+            self.selector.unregister(key.fd)
+            self._resting.append((until, key))
+
+    def _wake(self, now: float) -> None:
+        due = [key for until, key in self._resting if until <= now]
+        self._resting = [(until, key) for until, key in self._resting if until > now]
+        for key in due:
+            with contextlib.suppress(KeyError, ValueError, OSError):  # closed meanwhile, or watched for something else
+                self.selector.register(key.fileobj, key.events, key.data)
 
 
 def _do_nothing(_number: int, _frame: object) -> None:
