@@ -21,7 +21,6 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
-        self._socket: socket.socket | None = None
         self._has_warned = False
         self.watchdog_seconds = _watchdog_seconds(environ) if self._address else 0.0
 
@@ -33,18 +32,14 @@ class Notifier:
     def send(self, message: str) -> bool:
         """Say it; False if it could not be said just now. A socket that is dead, full or no use is one warning, the first time."""
         try:
-            self._open().sendto(message.encode(errors="replace"), socket.MSG_NOSIGNAL, _real(self._address))
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as ours:
+                ours.sendto(message.encode(errors="replace"), socket.MSG_NOSIGNAL, _real(self._address))
         except OSError as error:
             if not self._has_warned:
                 self._has_warned = True
                 log.warn("service_manager_unreachable", socket=self._address, error=why(error))
             return False
         return True
-
-    def _open(self) -> socket.socket:
-        if self._socket is None:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        return self._socket
 
 
 def without_service(environ: Mapping[str, str]) -> dict[str, str]:
