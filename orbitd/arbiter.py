@@ -48,6 +48,7 @@ from orbitd.vitals import Vitals
 _PAUSE_AFTER_FAULT_SECONDS = 0.2
 _FULL_SAMPLE_SECONDS = 30.0
 _MOST_KILLED_IMPORTS = 3
+_BLAMELESS = (signal.SIGKILL, signal.SIGTERM)
 _SAID_BY_STATE = {"starting", "stopping", "paused", "database_down"}
 _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "TSTP", "CONT", "CHLD")
 
@@ -118,7 +119,7 @@ class Arbiter:
         self.wakeup.catch([getattr(signal, f"SIG{name}") for name in _SIGNALS], self._on_signal)
         log.tell_also(self.ring)
         self.fleet.slots.header.is_awaited = int(self._errand is not None)
-        while not supervise.is_finished(self.roster, self.desired):
+        while not supervise.is_finished(self.roster, self.desired) or self.fleet.has_strays:
             self._turn()
         if self._is_handed_back:
             self._incarnation.end()
@@ -317,7 +318,7 @@ class Arbiter:
         if mold is None or mold.is_leaving:
             return
         log.warn("mold_exited", gen=event.generation, status=event.status)
-        was_killed = event.status.signal == signal.SIGKILL and len(self.roster.mold_history.deaths) < _MOST_KILLED_IMPORTS
+        was_killed = event.status.signal in _BLAMELESS and len(self.roster.mold_history.deaths) < _MOST_KILLED_IMPORTS
         if not mold.is_ready and not was_killed:
             self._mold_failed(event.generation, f"the import of the pipelines ended the process: {event.status}", ExitCode.FAILED)
 

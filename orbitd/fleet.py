@@ -79,6 +79,7 @@ class Fleet:
         self._janitor: _Hand | None = None
         self._burials: dict[int, Callable[[Ended], None]] = {}
         self._samples = Samples()
+        self._strays: set[int] = set()
         self._mark = os.urandom(8).hex()
 
     # --- molds ---
@@ -135,6 +136,11 @@ class Fleet:
             hand.process.kill_session()
         else:
             self._child_lost(slot, hand)
+
+    @property
+    def has_strays(self) -> bool:
+        """Whether somebody whom a child has left behind is still dying."""
+        return bool(self._strays)
 
     def in_hand(self) -> list[int]:
         """The slots whose child has a run in hand, or may be given one just now."""
@@ -309,23 +315,29 @@ class Fleet:
     def _sweep(self, nonce: str) -> None:
         """Kill what a dead child started in sessions of its own: now that it is dead, they are our children.
 
-        Programs carry the child's nonce in their environment. What was forked without an exec carries only its mold's mark, as
-        does a child on its way to its hello: it is left alone while there is one. Strangers, whom we inherit as process 1 or
-        from whoever exec'd us, carry neither.
+        Programs carry the child's nonce in their environment, or at least their mold's mark. What was forked without an exec has
+        our slots mapped (its environment is gone: the title lies over it), as has a child on its way to its hello: it is left
+        alone while there is one. Strangers, whom we inherit as process 1 or from whoever exec'd us, have none of that. When a
+        stray dies, what it has started comes to us in turn.
         """
-        known = {entry["pid"] for entry in self.record()}
         is_arriving = any(hand.process is None for hand in self._children.values())
         marks = [f"{process.CHILD_MARK}={nonce}".encode(), *([] if is_arriving else [f"{process.MOLD_MARK}={self._mark}".encode()])]
         for pid in process.own_children():
-            if pid in known:
+            if pid in self._burials:
                 continue
             environment = process.environment_of(pid)
-            if any(mark in environment for mark in marks):
-                stray = Process.adopt(pid)
-                if stray:
-                    log.warn("stray_killed", pid=pid)
-                    stray.send_signal(signal.SIGKILL)
-                    stray.close()
+            is_ours = any(mark in environment for mark in marks) or (not is_arriving and process.has_mapped(pid, self.slots.fd))
+            if is_ours and (stray := Process.adopt(pid)):
+                log.warn("stray_killed", pid=pid)
+                stray.send_signal(signal.SIGKILL)
+                stray.close()
+                self._strays.add(pid)
+                self._burials[pid] = partial(self._bury_stray, nonce)
+
+    def _bury_stray(self, nonce: str, ended: Ended) -> None:
+        process.reap(ended.pid)
+        self._strays.remove(ended.pid)
+        self._sweep(nonce)
 
 
 def _process(hand: _Hand) -> Process:

@@ -34,6 +34,7 @@ _STOPPING = {
     StopLevel.KILL: "the children are killed",
 }
 
+_OUTLAST_STOP = {"events", "stop"}
 _SAID_BY_STATE = {"starting", "stopping"}
 
 
@@ -64,7 +65,20 @@ class Verbs:
 
     def answer(self, request: Request) -> Reply:
         """The answer to a checked request."""
-        return self._answers[request.command.name](request.args)
+        name = request.command.name
+        reply = self._answers[name](request.args)
+        return self._until_stop(name, reply) if isinstance(reply, Pending) and name not in _OUTLAST_STOP else reply
+
+    def _until_stop(self, name: str, pending: Pending) -> Pending:
+        """A stop ends the wait: what is waited for does not come any more, and the drain may take hours."""
+
+        def check(now: float) -> Answer | None:
+            answer = pending.check(now)
+            if answer is None and self._arbiter.desired.stop_level:
+                return Answer(error=Conflict(f"the daemon is stopping: {name} will not be completed", "start it again"))
+            return answer
+
+        return Pending(check)
 
     # --- changes ---
 

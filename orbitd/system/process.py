@@ -16,6 +16,18 @@ from orbitd.rules.exits import ExitStatus
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
+_SIGNALS_OF_ARBITER = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGTSTP,
+)
+
 MOLD_MARK = "ORBITD_MOLD"
 """In the environment that a mold is exec'd with, and so of all that its children fork: it is ours."""
 CHILD_MARK = "ORBITD_CHILD"
@@ -53,6 +65,15 @@ def wait_for_parent(parent_pid: int, seconds: float = 10.0) -> bool:
             return False
         time.sleep(0.0002)
     return True
+
+
+def leave_signals_to_arbiter() -> None:
+    """Be deaf to what means something to the arbiter: who signals every process of ours, or of that name, means the daemon.
+
+    We end with the arbiter, or when it says so. Handlers and not SIG_IGN, which whatever we exec would inherit.
+    """
+    for number in _SIGNALS_OF_ARBITER:
+        signal.signal(number, lambda *_: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +206,15 @@ def environment_of(pid: int) -> bytes:
         return pathlib.Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return b""
+
+
+def has_mapped(pid: int, fd: int) -> bool:
+    """Whether a process has the memory behind our descriptor mapped: who was forked from one that has, and has not exec'd since."""
+    try:
+        maps = pathlib.Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    except OSError:
+        return False
+    return f" {os.fstat(fd).st_ino} " in maps
 
 
 def kernel_boot_id() -> str:
