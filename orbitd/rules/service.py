@@ -110,11 +110,13 @@ def _takes_long(facts: Facts) -> bool:
 
 
 def status_line(state: DaemonState, *, ready: int, busy: int, target: int, left: int, trouble: str) -> str:
-    """One line for `systemctl status`. `left`: children that have not gone yet; `trouble`: the gravest, if there is any."""
+    """One line for `systemctl status`. `left`: children that there are, those that leave among them; `trouble`: the gravest, if there is any."""
     at_work = f"{ready} of {target} children ready, {busy} busy"
     match state:
         case DaemonState.DRAINING | DaemonState.STOPPING:
             line = f"{state}: {counted(left, 'child is', 'children are')} left"
+        case DaemonState.STARTING if not left:
+            line = "starting: the pipelines are being imported"
         case DaemonState.WAITING_DATABASE:
             line = f"waiting for the database: {trouble}"
         case DaemonState.RUNNING if not trouble:

@@ -133,6 +133,11 @@ def test_the_line_for_people_says_state_numbers_and_trouble(state: DaemonState, 
     assert service.status_line(state, ready=3, busy=1, target=4, left=5, trouble="boo") == line
 
 
+def test_before_there_are_children_the_line_says_what_takes_so_long() -> None:
+    line = service.status_line(DaemonState.STARTING, ready=0, busy=0, target=4, left=0, trouble="")
+    assert line == "starting: the pipelines are being imported"
+
+
 def test_the_line_for_people_stays_one_line() -> None:
     """A second line would be a message of its own: READY, or whatever a server's error text happens to hold."""
     line = service.status_line(DaemonState.RUNNING, ready=1, busy=0, target=1, left=1, trouble="no\nREADY=1 \x1b[1m" + "x" * 9000)
