@@ -64,7 +64,7 @@ def say(said: Said, facts: Facts, watchdog_seconds: float, now: float, monotonic
     messages = []
     for standing in _steps(said, facts):
         messages.append(f"{standing}\nMONOTONIC_USEC={monotonic_usec}" if standing is Standing.RELOADING else str(standing))
-        said = replace(said, standing=standing)
+        said = replace(said, standing=standing, extended_at=NEVER)  # more time for the start is none for the stop
     said = replace(said, reload=facts.reload)
     lines = []
     if facts.status != said.status and (messages or now >= said.status_at + _STATUS_PAUSE_SECONDS):
@@ -110,7 +110,7 @@ def _takes_long(facts: Facts) -> bool:
 
 
 def status_line(state: DaemonState, *, ready: int, busy: int, target: int, left: int, trouble: str) -> str:
-    """One line for `systemctl status`. `left`: children that there are, those that leave among them; `trouble`: the gravest, if there is any."""
+    """One line for `systemctl status`. `left`: all children, those that leave among them; `trouble`: the gravest, if any."""
     at_work = f"{ready} of {target} children ready, {busy} busy"
     match state:
         case DaemonState.DRAINING | DaemonState.STOPPING:

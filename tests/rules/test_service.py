@@ -133,6 +133,10 @@ def test_the_line_for_people_says_state_numbers_and_trouble(state: DaemonState, 
     assert service.status_line(state, ready=3, busy=1, target=4, left=5, trouble="boo") == line
 
 
+def test_more_time_is_asked_for_at_once_when_a_stop_follows_the_start() -> None:
+    assert Manager(IMPORTING).hears(STOPPING) == ["STOPPING=1\nEXTEND_TIMEOUT_USEC=30000000"]
+
+
 def test_before_there_are_children_the_line_says_what_takes_so_long() -> None:
     line = service.status_line(DaemonState.STARTING, ready=0, busy=0, target=4, left=0, trouble="")
     assert line == "starting: the pipelines are being imported"
