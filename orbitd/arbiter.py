@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
@@ -41,11 +40,11 @@ from orbitd.rules.supervise import Desired
 from orbitd.service import Service
 from orbitd.system import clock, log, process
 from orbitd.system.channel import ChannelClosed, Message
+from orbitd.system.loop import Loop
 from orbitd.system.slots import MAX_SLOTS
 from orbitd.system.wakeup import Wakeup
 from orbitd.vitals import Vitals
 
-_PAUSE_AFTER_FAULT_SECONDS = 0.2
 _FULL_SAMPLE_SECONDS = 30.0
 _MOST_KILLED_IMPORTS = 3
 _BLAMELESS = (signal.SIGKILL, signal.SIGTERM)
@@ -92,8 +91,7 @@ class Arbiter:
         self._service = Service(loaded.environ)
         self._boot_id: str | None = None
         self._unburied: dict[str, Message] = {}
-        self._next_look = self._next_report = self._wake_at = 0.0
-        self._fit_again_at: dict[str, float] = {}
+        self._next_look = self._next_report = 0.0
         self._is_record_stale = True
         self._is_judged = False
         self._is_handed_back = False
@@ -119,35 +117,15 @@ class Arbiter:
         self.wakeup.catch([getattr(signal, f"SIG{name}") for name in _SIGNALS], self._on_signal)
         log.tell_also(self.ring)
         self.fleet.slots.header.is_awaited = int(self._errand is not None)
+        loop = Loop(self.wakeup, (self.look, self._run_errand, self._decide, self._tell), self._next_deadline)
         while not supervise.is_finished(self.roster, self.desired) or self.fleet.has_strays:
-            self._turn()
+            loop.turn()
         if self._is_handed_back:
             self._incarnation.end()
         if self._errand:
             self._errand.conclude(self.vitals.tally)
         log.event("stopped", exit_code=int(self.exit_code))
         return self.exit_code
-
-    def _turn(self) -> None:
-        """Once around. A part that fails is left out for a moment, while the others go on and everybody is answered."""
-        now = clock.now()
-        for part in (self.look, self._run_errand, self._decide, self._tell, self._plan):
-            if self._fit_again_at.get(part.__name__, 0.0) <= now and not self._has_worked(part):
-                self._fit_again_at[part.__name__] = now + _PAUSE_AFTER_FAULT_SECONDS
-        if still_unfit := [at for at in self._fit_again_at.values() if at > now]:
-            self._wake_at = max(self._wake_at, min(still_unfit))  # its deadline may be over, and is not met before
-        for key in self.wakeup.wait(self._wake_at):
-            if not self._has_worked(key.data):
-                self.wakeup.rest(key, clock.now() + _PAUSE_AFTER_FAULT_SECONDS)
-
-    def _has_worked(self, act: Callable[[], None]) -> bool:
-        """Do it. A fault of ours must not end the fleet."""
-        try:
-            act()
-        except Exception:  # noqa: BLE001 - it is logged with all that is known
-            log.fault("turn_failed", part=getattr(act, "__name__", repr(act)), error=traceback.format_exc())
-            return False
-        return True
 
     def _decide(self) -> None:
         """Decide what to do about all that was noted, and do it."""
@@ -199,10 +177,6 @@ class Arbiter:
             (DaemonState.PAUSED, self.desired.is_paused),
         ]
         return next((state for state, applies in states if applies), DaemonState.RUNNING)
-
-    def _plan(self) -> None:
-        """Choose until when we may sleep if nothing happens."""
-        self._wake_at = self._next_deadline()
 
     def _next_deadline(self) -> float:
         now = clock.now()

@@ -138,9 +138,10 @@ def test_each_escalation_comes_once_and_a_child_gets_no_signal_but_the_last(begi
     eventually(noted.exists)
     daemon.signal(signal.SIGTERM)
     daemon.await_status(lambda status: status["state"] == "draining")
-    for command in ("scale", "reload", "pause", "drain", "restart"):
+    daemon.ask("status")
+    for command, amount in (("scale", {"amount": "3"}), ("reload", {}), ("pause", {}), ("drain", {}), ("restart", {})):
         with pytest.raises(Conflict, match="the daemon is stopping"):
-            daemon.ask(command, **{"scale": {"amount": "3"}, "restart": {"slots": []}}.get(command, {}))
+            daemon.ask(command, **amount)
     daemon.signal(signal.SIGINT)
     status = daemon.await_status(lambda status: status["state"] == "stopping")
     assert [slot["run"] for slot in status["slots"]] == [str(run_id)]
