@@ -14,13 +14,14 @@ from orbitd.config import Loaded, Settings
 from orbitd.control.server import Server
 from orbitd.errors import Conflict
 from orbitd.incarnation import Incarnation
-from orbitd.system import clock, log
+from orbitd.system import clock, log, process
 from orbitd.system.pidfile import PidFile
 from orbitd.verbs import Verbs
 
 
 def run(call: Call) -> int:
     """Supervise until told to stop; returns the exit code."""
+    process.hold_signals_back()
     loaded = call.survey()
     settings = loaded.settings
     config.require_database(settings)

@@ -67,6 +67,14 @@ def wait_for_parent(parent_pid: int, seconds: float = 10.0) -> bool:
     return True
 
 
+def hold_signals_back() -> None:
+    """Have what means something to a running arbiter wait until it listens: by default a HUP or USR1 would end it at its start.
+
+    Process 1 would never hear of a TERM that comes too early. Ctrl-C still ends it at once.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(_SIGNALS_OF_ARBITER) - {signal.SIGINT, signal.SIGQUIT})
+
+
 def leave_signals_to_arbiter() -> None:
     """Be deaf to what means something to the arbiter: who signals every process of ours, or of that name, means the daemon.
 

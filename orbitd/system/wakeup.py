@@ -28,7 +28,7 @@ class Wakeup:
         self._resting: list[tuple[float, selectors.SelectorKey]] = []
 
     def catch(self, numbers: Iterable[int], on_signal: Callable[[int], None]) -> None:
-        """From now on these signals call `on_signal` from within `wait`. Only in the main thread."""
+        """From now on these signals call `on_signal` from within `wait`, held back ones too. Only in the main thread."""
 
         def on_readable() -> None:
             for number in self._reader.recv(4096):
@@ -36,8 +36,10 @@ class Wakeup:
 
         self.selector.register(self._reader, selectors.EVENT_READ, on_readable)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in numbers:
+        caught = list(numbers)
+        for number in caught:
             signal.signal(number, _do_nothing)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Call `callback` when the descriptor is readable."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -222,6 +225,25 @@ def test_a_stop_during_the_first_import_ends_it(begin: Begin) -> None:
     daemon = begin("import time\ntime.sleep(600)", start=False).start(wait=False)
     daemon.await_status(lambda status: any(each["role"] == "mold" for each in status["processes"]))
     assert daemon.stop() == 0
+
+
+def test_signals_that_come_too_early_are_heeded_once_it_listens(begin: Begin) -> None:
+    """A predecessor's process that will not go keeps the start for two seconds."""
+    daemon = begin(TERMS, start=False)
+    with subprocess.Popen(["sleep", "600"]) as former:
+        facts = process.stat(former.pid)
+        assert facts
+        recorded = {"pid": former.pid, "start_ticks": facts.start_ticks}
+        state = daemon.folder / "state"
+        state.mkdir()
+        content = {"boot_id": str(uuid.uuid4()), "kernel_boot_id": process.kernel_boot_id(), "processes": [recorded]}
+        (state / "incarnation.json").write_text(json.dumps(content))
+        daemon.start(wait=False)
+        eventually((state / "orbitd.lock").exists)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
+            daemon.signal(number)
+        assert daemon.await_exit() == 0
+    assert daemon.events("stopped")
 
 
 def test_a_stop_ends_processes_that_are_themselves_stopped(begin: Begin) -> None:
