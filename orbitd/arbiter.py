@@ -35,7 +35,7 @@ from orbitd.rules.limits import MOST_CHILDREN
 from orbitd.rules.once import Once
 from orbitd.rules.recycling import refusal
 from orbitd.rules.roster import Child, Roster
-from orbitd.rules.states import Activity, Charge, DaemonState, SlotState, StopLevel
+from orbitd.rules.states import Charge, DaemonState, StopLevel
 from orbitd.rules.supervise import Desired
 from orbitd.service import Service
 from orbitd.system import clock, log, process
@@ -144,39 +144,19 @@ class Arbiter:
         self._service.tell(self._service_facts)
 
     def _service_facts(self) -> service.Facts:
-        roster, desired, reload, now = self.roster, self.desired, self.reload, clock.now()
-        trouble = next((finding.message for finding in self.vitals.findings if finding.code not in _SAID_BY_STATE), "")
-        state = self.state(now)
-        line = service.status_line(
-            state,
-            ready=len(roster.ready()),
-            busy=sum(child.activity is Activity.BUSY for child in roster.ready()),
-            target=desired.count,
-            left=sum(1 for _ in roster.children()),
-            trouble=(self.database.why or "") if state is DaemonState.WAITING_DATABASE else trouble,
-        )
-        return service.Facts(
-            is_up=any(roster.able()) or (roster.generation > 0 and not desired.count),
-            is_importing=roster.generation == 0,
-            reload=reload.generation,
-            is_reloading=reload.ok is None and reload.generation > 1,
-            is_stopping=bool(desired.stop_level),
-            status=line,
+        state, reload = self.state(clock.now()), self.reload
+        troubles = (finding.message for finding in self.vitals.findings if finding.code not in _SAID_BY_STATE)
+        trouble = self.database.why if state is DaemonState.WAITING_DATABASE else next(troubles, None)
+        return service.facts_of(
+            self.roster, self.desired, state, reload=reload.generation, is_under_way=reload.ok is None, trouble=trouble or ""
         )
 
     def state(self, now: float) -> DaemonState:
         """The one word for the daemon that people read."""
-        roster = self.roster
-        states = [
-            (DaemonState.STOPPING, self.desired.stop_level > StopLevel.DRAIN),
-            (DaemonState.DRAINING, self.desired.stop_level == StopLevel.DRAIN),
-            (DaemonState.STARTING, roster.generation == 0 or (self.reload.ok is None and self.reload.generation == 1)),
-            (DaemonState.WAITING_DATABASE, not self.database.is_up),
-            (DaemonState.DEGRADED, any(roster.slot_state(slot, now) is SlotState.HELD for slot in roster.slots)),
-            (DaemonState.RELOADING, self.reload.ok is None),
-            (DaemonState.PAUSED, self.desired.is_paused),
-        ]
-        return next((state for state, applies in states if applies), DaemonState.RUNNING)
+        reload, is_up = self.reload, self.database.is_up
+        return service.state_of(
+            self.roster, self.desired, now, reload=reload.generation, is_under_way=reload.ok is None, is_database_up=is_up
+        )
 
     def _next_deadline(self) -> float:
         now = clock.now()

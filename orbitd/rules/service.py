@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from orbitd.printable import printable
-from orbitd.rules.states import DaemonState
+from orbitd.rules.roster import Roster
+from orbitd.rules.states import Activity, DaemonState, SlotState, StopLevel
+from orbitd.rules.supervise import Desired
 from orbitd.units import counted
 
 NEVER = float("-inf")
@@ -107,6 +109,42 @@ def _steps(said: Said, facts: Facts) -> list[Standing]:
 
 def _takes_long(facts: Facts) -> bool:
     return facts.is_importing or facts.is_stopping
+
+
+def state_of(roster: Roster, desired: Desired, now: float, *, reload: int, is_under_way: bool, is_database_up: bool) -> DaemonState:
+    """The one word for the daemon that people read. `is_under_way`: the reload of that number, or the start, has not ended."""
+    is_held = any(roster.slot_state(slot, now) is SlotState.HELD for slot in roster.slots)
+    states = [
+        (DaemonState.STOPPING, desired.stop_level > StopLevel.DRAIN),
+        (DaemonState.DRAINING, desired.stop_level == StopLevel.DRAIN),
+        (DaemonState.STARTING, roster.generation == 0 or (is_under_way and reload == 1)),
+        (DaemonState.WAITING_DATABASE, not is_database_up),
+        (DaemonState.DEGRADED, roster.degraded_since is not None or is_held),
+        (DaemonState.RELOADING, is_under_way),
+        (DaemonState.PAUSED, desired.is_paused),
+    ]
+    return next((state for state, applies in states if applies), DaemonState.RUNNING)
+
+
+def facts_of(roster: Roster, desired: Desired, state: DaemonState, *, reload: int, is_under_way: bool, trouble: str) -> Facts:
+    """What concerns the service manager."""
+    ready = roster.ready()
+    status = status_line(
+        state,
+        ready=len(ready),
+        busy=sum(child.activity is Activity.BUSY for child in ready),
+        target=desired.count,
+        left=sum(1 for _ in roster.children()),
+        trouble=trouble,
+    )
+    return Facts(
+        is_up=bool(roster.able()) or (roster.generation > 0 and not desired.count),
+        is_importing=roster.generation == 0,
+        reload=reload,
+        is_reloading=is_under_way and reload > 1,
+        is_stopping=bool(desired.stop_level),
+        status=status,
+    )
 
 
 def status_line(state: DaemonState, *, ready: int, busy: int, target: int, left: int, trouble: str) -> str:

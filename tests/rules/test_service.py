@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from orbitd.rules import service
+from orbitd.rules import events, service
 from orbitd.rules.service import Facts, Said
-from orbitd.rules.states import DaemonState
+from orbitd.rules.states import Activity, DaemonState, StopLevel
+from tests.support.simulated import Fleet
 
 IMPORTING = Facts(is_up=False, is_importing=True, reload=1, is_reloading=False, is_stopping=False, status="")
 READY = replace(IMPORTING, is_up=True, is_importing=False)
@@ -147,3 +148,41 @@ def test_the_line_for_people_stays_one_line() -> None:
     line = service.status_line(DaemonState.RUNNING, ready=1, busy=0, target=1, left=1, trouble="no\nREADY=1 \x1b[1m" + "x" * 9000)
     assert line.startswith("1 of 1 children ready, 0 busy; no READY=1 \\x1b[1m")
     assert len(line) == 300
+
+
+def test_a_fleet_is_up_for_the_manager_once_a_child_has_booted_or_none_is_wanted() -> None:
+    fleet = Fleet()
+
+    def facts() -> Facts:
+        return service.facts_of(fleet.roster, fleet.desired, DaemonState.STARTING, reload=1, is_under_way=True, trouble="")
+
+    fleet.turn()
+    assert (facts().is_importing, facts().is_up) == (True, False)
+    fleet.roster.note(events.MoldReady(1))
+    fleet.turn()
+    assert (facts().is_importing, facts().is_up) == (False, False)
+    fleet.boot(0, Activity.WAITING)
+    assert facts().is_up
+    assert facts().status == "starting: 0 of 2 children ready, 0 busy"
+    nobody = Fleet(count=0).up()
+    assert service.facts_of(nobody.roster, nobody.desired, DaemonState.RUNNING, reload=1, is_under_way=False, trouble="").is_up
+
+
+@pytest.mark.parametrize(
+    ("level", "is_database_up", "is_under_way", "is_paused", "state"),
+    [
+        (StopLevel.INTERRUPT, False, True, True, DaemonState.STOPPING),
+        (StopLevel.DRAIN, False, True, True, DaemonState.DRAINING),
+        (StopLevel.NONE, False, True, True, DaemonState.WAITING_DATABASE),
+        (StopLevel.NONE, True, True, True, DaemonState.RELOADING),
+        (StopLevel.NONE, True, False, True, DaemonState.PAUSED),
+        (StopLevel.NONE, True, False, False, DaemonState.RUNNING),
+    ],
+)
+def test_of_all_that_the_daemon_is_the_gravest_is_its_state(
+    *, level: StopLevel, is_database_up: bool, is_under_way: bool, is_paused: bool, state: DaemonState
+) -> None:
+    fleet = Fleet().up()
+    fleet.desired.stop_level, fleet.desired.is_paused = level, is_paused
+    seen = service.state_of(fleet.roster, fleet.desired, fleet.now, reload=2, is_under_way=is_under_way, is_database_up=is_database_up)
+    assert seen is state
