@@ -134,7 +134,10 @@ def test_it_ends_in_time_whatever_user_code_does_and_leaves_nobody(begin: Begin,
 
 
 def test_each_escalation_comes_once_and_a_child_gets_no_signal_but_the_last(begin: Begin, tmp_path: Path) -> None:
-    """Complaint 4: gunicorn#3274, #3050; complaint 29: circus#847: a long drain answers, and refuses what it cannot do."""
+    """Complaint 4: gunicorn#3274, #3050; complaint 28: circus#1044: a second stop loses nobody.
+
+    Complaint 29: circus#847: a long drain answers, and refuses what it cannot do.
+    """
     daemon = begin(TERMS, **{"shutdown.drain_timeout": "1h", "runs.kill_after": "1h", "children.count": 1})
     noted = tmp_path / "noted"
     run_id = daemon.enqueue("notes", place=str(noted))
@@ -152,6 +155,7 @@ def test_each_escalation_comes_once_and_a_child_gets_no_signal_but_the_last(begi
     daemon.signal(signal.SIGTERM)
     assert daemon.await_exit() == 0
     assert noted.read_text() == "begun\nRunInterrupted\n"
+    assert not processes_of(daemon)
     assert [len(daemon.events(name)) for name in ("child_drained", "child_interrupted", "child_killed")] == [1, 1, 1]
 
 
@@ -221,6 +225,19 @@ def test_a_stop_during_a_reload_ends_both_and_tells_who_waits(begin: Begin, asid
     assert daemon.describe(run_id)["state"] == "succeeded"
 
 
+def test_a_hail_of_signals_while_children_die_keeps_nobody_from_an_answer(begin: Begin) -> None:
+    """Complaint 6: gunicorn#3004, #3198: handlers do nothing, so none of them can find a lock held."""
+    daemon = begin(TERMS)
+    for child in daemon.child_pids():
+        for _ in range(100):
+            for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGCONT):
+                daemon.signal(number)
+        assert kill_process_of(daemon, child)
+        assert daemon.status()["state"]
+    daemon.await_status(lambda status: status["children"]["ready"] == 2)
+    assert daemon.stop() == 0
+
+
 def test_a_stop_during_the_first_import_ends_it(begin: Begin) -> None:
     daemon = begin("import time\ntime.sleep(600)", start=False).start(wait=False)
     daemon.await_status(lambda status: any(each["role"] == "mold" for each in status["processes"]))
@@ -228,7 +245,7 @@ def test_a_stop_during_the_first_import_ends_it(begin: Begin) -> None:
 
 
 def test_signals_that_come_too_early_are_heeded_once_it_listens(begin: Begin) -> None:
-    """A predecessor's process that will not go keeps the start for two seconds."""
+    """Complaint 5: gunicorn#1910. A predecessor's process that will not go keeps the start for two seconds."""
     daemon = begin(TERMS, start=False)
     with subprocess.Popen(["sleep", "600"]) as former:
         facts = process.stat(former.pid)

@@ -333,7 +333,7 @@ def _without_janitor(fleet: Fleet) -> None:
 @pytest.mark.parametrize("level", [StopLevel.DRAIN, StopLevel.INTERRUPT, StopLevel.KILL])
 @pytest.mark.parametrize("come_about", [Fleet.turn, _hello, Fleet.up, _reloading, _busy_for_ever, _surplus, _in_backoff, _without_janitor])
 def test_a_stop_ends_in_time_from_every_state_though_nobody_obeys(come_about: Callable[[Fleet], object], level: StopLevel) -> None:
-    """Nobody ends but by a kill, which comes once; nothing happens but that deadlines pass."""
+    """Nobody ends but by a kill, which comes once; nothing happens but that deadlines pass (gunicorn#1421, uvicorn#2943)."""
     fleet = Fleet(count=3)
     come_about(fleet)
     fleet.log.clear()
