@@ -294,6 +294,11 @@ class Arbiter:
         if pipelines := self._generations.pipelines_of(self.roster.generation):
             self.fleet.tell_janitor({"type": "serve", "pipelines": pipelines, "settings": asdict(self.settings)})
 
+    def _mold_late(self, generation: int) -> None:
+        error = f"the import took longer than {self.limits.boot_seconds:g}s"
+        log.fault("mold_failed", gen=generation, error=error)
+        self._mold_failed(generation, error, ExitCode.FAILED)
+
     def _mold_failed(self, generation: int, error: str, exit_code: ExitCode) -> None:
         """A generation is no good, and will be given up for the one before. At the very first start there is none: the daemon ends."""
         rollout = self.roster.rollout
@@ -382,7 +387,7 @@ class Arbiter:
                 is_late = not self.roster.molds[generation].is_ready and generation == self.desired.generation
                 self.fleet.kill_mold(generation)
                 if is_late and not self.desired.stop_level:
-                    self._mold_failed(generation, f"the import took longer than {self.limits.boot_seconds:g}s", ExitCode.FAILED)
+                    self._mold_late(generation)
             case actions.SpawnJanitor():
                 with self._failing("janitor"):
                     self._spawn_janitor()
