@@ -117,7 +117,8 @@ class Arbiter:
         self.wakeup.catch([getattr(signal, f"SIG{name}") for name in _SIGNALS], self._on_signal)
         log.tell_also(self.ring)
         self.fleet.slots.header.is_awaited = int(self._errand is not None)
-        loop = Loop(self.wakeup, (self.look, self._run_errand, self._decide, self._tell), self._next_deadline)
+        parts = (self.look, self._run_errand, self._decide, self._tell, self._tell_service_manager)
+        loop = Loop(self.wakeup, parts, self._next_deadline)
         while not supervise.is_finished(self.roster, self.desired) or self.fleet.has_strays:
             loop.turn()
         if self._is_handed_back:
@@ -141,6 +142,9 @@ class Arbiter:
         if self._server:
             self._server.expire(clock.now())
             self._server.settle(clock.now())
+
+    def _tell_service_manager(self) -> None:
+        """Apart from the others: what keeps them from being told is no reason to call us dead."""
         self._service.tell(self._service_facts)
 
     def _service_facts(self) -> service.Facts:

@@ -117,9 +117,9 @@ def state_of(roster: Roster, desired: Desired, now: float, *, reload: int, is_un
     states = [
         (DaemonState.STOPPING, desired.stop_level > StopLevel.DRAIN),
         (DaemonState.DRAINING, desired.stop_level == StopLevel.DRAIN),
+        (DaemonState.DEGRADED, roster.degraded_since is not None or is_held),
         (DaemonState.STARTING, roster.generation == 0 or (is_under_way and reload == 1)),
         (DaemonState.WAITING_DATABASE, not is_database_up),
-        (DaemonState.DEGRADED, roster.degraded_since is not None or is_held),
         (DaemonState.RELOADING, is_under_way),
         (DaemonState.PAUSED, desired.is_paused),
     ]
