@@ -16,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
-import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
@@ -31,23 +29,26 @@ from orbitd.errors import ExitCode, OrbitError
 from orbitd.fleet import Death, Fleet
 from orbitd.generations import Generations, Reload, limits_of
 from orbitd.incarnation import Incarnation
-from orbitd.rules import actions, events, health, supervise
+from orbitd.rules import actions, events, health, service, supervise
 from orbitd.rules.exits import Circumstances, Ender, Exit, Verdict, judge
 from orbitd.rules.limits import MOST_CHILDREN
 from orbitd.rules.once import Once
 from orbitd.rules.recycling import refusal
 from orbitd.rules.roster import Child, Roster
-from orbitd.rules.states import Charge, Phase, StopLevel
+from orbitd.rules.states import Charge, DaemonState, Phase, StopLevel
 from orbitd.rules.supervise import Desired
 from orbitd.scales import Scales
+from orbitd.service import Service
 from orbitd.system import clock, log, process
 from orbitd.system.channel import ChannelClosed, Message
+from orbitd.system.loop import Loop
 from orbitd.system.slots import MAX_SLOTS
 from orbitd.system.wakeup import Wakeup
 from orbitd.vitals import Vitals
 
-_PAUSE_AFTER_FAULT_SECONDS = 0.2
 _MOST_KILLED_IMPORTS = 3
+_BLAMELESS = (signal.SIGKILL, signal.SIGTERM)
+_SAID_BY_STATE = {"starting", "stopping", "paused", "database_down"}
 _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "TSTP", "CONT", "CHLD")
 
 
@@ -87,6 +88,7 @@ class Arbiter:
         self.exit_code = ExitCode.OK
         self.import_error: str | None = None
         self._server: Server | None = None
+        self._service = Service(loaded.environ)
         self._boot_id: str | None = None
         self._unburied: dict[str, Message] = {}
         self.looked_at = self._next_look = self._next_report = 0.0
@@ -115,13 +117,10 @@ class Arbiter:
         self.wakeup.catch([getattr(signal, f"SIG{name}") for name in _SIGNALS], self._on_signal)
         log.tell_also(self.ring)
         self.fleet.slots.header.is_awaited = int(self._errand is not None)
-        while not supervise.is_finished(self.roster, self.desired):
-            for part in (self.look, self._run_errand, self._decide, self._tell, self._listen):
-                try:
-                    part()
-                except Exception:  # noqa: BLE001 - a fault of ours in one part must not end the fleet, nor starve the other parts
-                    log.fault("turn_failed", part=part.__name__, error=traceback.format_exc())
-                    time.sleep(_PAUSE_AFTER_FAULT_SECONDS)
+        parts = (self.look, self._run_errand, self._decide, self._tell, self._tell_service_manager)
+        loop = Loop(self.wakeup, parts, self._next_deadline)
+        while not supervise.is_finished(self.roster, self.desired) or self.fleet.has_strays:
+            loop.turn()
         if self._is_handed_back:
             self._incarnation.end()
         if self._errand:
@@ -144,14 +143,28 @@ class Arbiter:
             self._server.expire(clock.now())
             self._server.settle(clock.now())
 
-    def _listen(self) -> None:
-        """Sleep until something happens, and note it."""
-        for happened in self.wakeup.wait(self._next_deadline()):
-            happened()
+    def _tell_service_manager(self) -> None:
+        """Apart from the others: what keeps them from being told is no reason to call us dead."""
+        self._service.tell(self._service_facts)
+
+    def _service_facts(self) -> service.Facts:
+        state, reload = self.state(clock.now()), self.reload
+        troubles = (finding.message for finding in self.vitals.findings if finding.code not in _SAID_BY_STATE)
+        trouble = self.database.why if state is DaemonState.WAITING_DATABASE else next(troubles, None)
+        return service.facts_of(
+            self.roster, self.desired, state, reload=reload.generation, is_under_way=reload.ok is None, trouble=trouble or ""
+        )
+
+    def state(self, now: float) -> DaemonState:
+        """The one word for the daemon that people read."""
+        reload, is_up = self.reload, self.database.is_up
+        return service.state_of(
+            self.roster, self.desired, now, reload=reload.generation, is_under_way=reload.ok is None, is_database_up=is_up
+        )
 
     def _next_deadline(self) -> float:
         now = clock.now()
-        due = supervise.next_deadline(self.roster, self.desired, self.limits, now)
+        due = min(supervise.next_deadline(self.roster, self.desired, self.limits, now), self._service.next_deadline())
         if self._server and (server_due := self._server.next_deadline()) is not None:
             due = min(due, server_due)
         if self._errand:
@@ -259,7 +272,7 @@ class Arbiter:
         if mold is None or mold.is_leaving or (mold.is_ready and not mold.forks):
             return
         log.warn("mold_exited", gen=event.generation, status=event.status)
-        was_killed = event.status.signal == signal.SIGKILL and len(self.roster.mold_history.deaths) < _MOST_KILLED_IMPORTS
+        was_killed = event.status.signal in _BLAMELESS and len(self.roster.mold_history.deaths) < _MOST_KILLED_IMPORTS
         if not mold.is_ready and not was_killed:
             self._mold_failed(event.generation, f"the import of the pipelines ended the process: {event.status}", ExitCode.FAILED)
 
@@ -289,6 +302,11 @@ class Arbiter:
     def _tell_what_to_serve(self) -> None:
         if pipelines := self._generations.pipelines_of(self.roster.generation):
             self.fleet.tell_janitor({"type": "serve", "pipelines": pipelines, "settings": asdict(self.settings)})
+
+    def _mold_late(self, generation: int) -> None:
+        error = f"the import took longer than {self.limits.boot_seconds:g}s"
+        log.fault("mold_failed", gen=generation, error=error)
+        self._mold_failed(generation, error, ExitCode.FAILED)
 
     def _mold_failed(self, generation: int, error: str, exit_code: ExitCode) -> None:
         """A generation is no good, and will be given up for the one before. At the very first start there is none: the daemon ends."""
@@ -402,7 +420,7 @@ class Arbiter:
                 is_late = not self.roster.molds[generation].is_ready and generation == self.desired.generation
                 self.fleet.kill_mold(generation)
                 if is_late and not self.desired.stop_level:
-                    self._mold_failed(generation, f"the import took longer than {self.limits.boot_seconds:g}s", ExitCode.FAILED)
+                    self._mold_late(generation)
             case actions.SpawnJanitor():
                 with self._failing("janitor"):
                     self._spawn_janitor()

@@ -23,6 +23,7 @@ from orbitd.rules.recycling import most_runs
 from orbitd.rules.states import Activity, Reason
 from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
+from orbitd.system.notify import without_service
 from orbitd.system.orphans import Orphans
 from orbitd.system.process import Ended, Process
 from orbitd.system.slots import SharedSlots, Will
@@ -81,6 +82,7 @@ class Fleet:
         self._children: dict[int, _Hand] = {}
         self._janitor: _Hand | None = None
         self._burials: dict[int, Callable[[Ended], None]] = {}
+        self._strays: set[int] = set()
         self._mark = os.urandom(8).hex()
         self._orphans = Orphans()
 
@@ -152,6 +154,11 @@ class Fleet:
         else:
             self._child_lost(slot, hand)
 
+    @property
+    def has_strays(self) -> bool:
+        """Whether somebody whom a child has left behind is still dying."""
+        return bool(self._strays)
+
     def in_hand(self) -> list[int]:
         """The slots whose child has a run in hand, or may be given one just now."""
         records, claims = self.slots.records, self.slots.claims
@@ -203,6 +210,7 @@ class Fleet:
                 self._hear_newborns()  # it may have died with its hello unread
             bury = self._burials.pop(ended.pid, None)
             bury(ended) if bury else process.reap(ended.pid)
+            self._strays.discard(ended.pid)
             has_ended = True
         if has_ended:
             self._sweep()
@@ -222,7 +230,7 @@ class Fleet:
         command = [sys.executable, "-P", "-m", "orbitd", "--as", kind, str(theirs.fileno())]
         handed_on = {"arbiter_pid": os.getpid(), "slots": self.slots.description}
         try:
-            child = process.spawn(command, keep_fds=[theirs.fileno(), *self.slots.fds], environment=environ)
+            child = process.spawn(command, keep_fds=[theirs.fileno(), *self.slots.fds], environment=without_service(environ))
         finally:
             theirs.close()
         hand = _Hand(ours, child)
@@ -247,8 +255,7 @@ class Fleet:
             while hand.channel.fileno() >= 0 and (message := hand.channel.receive()):
                 on_message(message)
         except ChannelClosed:
-            if hand.channel.fileno() in self._wakeup.selector.get_map():
-                self._wakeup.forget(hand.channel.fileno())
+            self._wakeup.forget(hand.channel.fileno())
             on_closed()
 
     def _child_said(self, slot: int, hand: _Hand, message: Message) -> None:
@@ -321,8 +328,7 @@ class Fleet:
         return peak_bytes
 
     def _close(self, hand: _Hand) -> None:
-        if hand.channel.fileno() in self._wakeup.selector.get_map():
-            self._wakeup.forget(hand.channel.fileno())
+        self._wakeup.forget(hand.channel.fileno())
         hand.channel.close()
 
     def _sweep(self) -> None:
@@ -330,6 +336,7 @@ class Fleet:
         is_arriving = any(hand.process is None for hand in self._children.values())
         if swept := self._orphans.sweep(self._burials, self._mark, is_arriving=is_arriving):
             log.warn("strays_killed", count=len(swept), pids=",".join(map(str, swept[:_MOST_NAMED])))
+            self._strays.update(swept)
 
 
 def _process(hand: _Hand) -> Process:

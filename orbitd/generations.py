@@ -6,7 +6,6 @@ start, stage --> under way (ok None) --promote, conclude--> ok True: the new one
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from orbitd.config import Loaded, Settings
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.limits import Backoff, Limits
 from orbitd.system import log
+from orbitd.system.cpus import usable_cpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def limits_of(settings: Settings) -> Limits:
         **_surge(settings.reload.max_surge),
         canary_seconds=settings.reload.canary_time,
         probation_seconds=settings.reload.probation,
-        boots_at_once=os.cpu_count() or 1,
+        boots_at_once=usable_cpus(),
         janitor_stall_seconds=max(settings.host.lease / 2, settings.database.connect_timeout + 1, settings.database.call_timeout + 1),
     )
 

@@ -55,6 +55,7 @@ def main(channel_fd: int) -> int:
     channel = Channel.inherited(channel_fd, blocks=False)
     configuration = channel.receive(wait=True) or {}
     process.die_with_parent(configuration["arbiter_pid"])
+    process.leave_signals_to_arbiter()
     settings = Settings.from_json(json.dumps(configuration["settings"]).encode())
     privileges.drop(settings.children.user, configuration["arbiter_pid"])
     setproctitle("orbitd: janitor")

@@ -37,6 +37,7 @@ def main(channel_fd: int) -> NoReturn:
     configuration = channel.receive(wait=True) or {}
     setproctitle(f"orbitd: mold g{configuration['generation']}")
     settings, slots = preload.begin("mold", configuration)
+    process.leave_signals_to_arbiter()
     try:
         preload.confine(settings, configuration["arbiter_pid"])
         pipelines, hazards = _import(settings)

@@ -23,8 +23,8 @@ from orbitd.errors import ConfigError, Conflict, ExitCode, NoSuchObject, OrbitEr
 from orbitd.rules import actions
 from orbitd.rules.exits import Exit
 from orbitd.rules.health import Finding
-from orbitd.rules.roster import Child, Roster, Slot
-from orbitd.rules.states import DaemonState, Phase, Reason, SlotState, StopLevel
+from orbitd.rules.roster import Child, Slot
+from orbitd.rules.states import Phase, Reason, StopLevel
 from orbitd.system import clock, log
 from orbitd.units import counted, rfc3339
 
@@ -36,6 +36,7 @@ _STOPPING = {
     StopLevel.KILL: "the children are killed",
 }
 
+_OUTLAST_STOP = {"events", "stop"}
 _SAID_BY_STATE = {"starting", "stopping"}
 
 
@@ -66,9 +67,22 @@ class Verbs:
 
     def answer(self, request: Request) -> Reply:
         """The answer to a checked request. Who has asked for a change stands in the log."""
+        name = request.command.name
         if request.command.effect == "changes" and not request.args.get("dry-run"):
-            log.event("command_given", command=request.command.name, uid=request.uid)
-        return self._answers[request.command.name](request.args)
+            log.event("command_given", command=name, uid=request.uid)
+        reply = self._answers[name](request.args)
+        return self._until_stop(name, reply) if isinstance(reply, Pending) and name not in _OUTLAST_STOP else reply
+
+    def _until_stop(self, name: str, pending: Pending) -> Pending:
+        """A stop ends the wait: what is waited for does not come any more, and the drain may take hours."""
+
+        def check(now: float) -> Answer | None:
+            answer = pending.check(now)
+            if answer is None and self._arbiter.desired.stop_level:
+                return Answer(error=Conflict(f"the daemon is stopping: {name} will not be completed", "start it again"))
+            return answer
+
+        return Pending(check)
 
     # --- changes ---
 
@@ -240,7 +254,7 @@ class Verbs:
         findings = self._findings()
         beat_at = arbiter.fleet.slots.header.beat_at
         return views.status(
-            state=self._state(now),
+            state=arbiter.state(now),
             pid=os.getpid(),
             version=__version__,
             generation=arbiter.roster.generation,
@@ -270,19 +284,6 @@ class Verbs:
             "used_bytes": pressure.used_bytes if pressure else None,
             "limit_bytes": pressure.limit_bytes if pressure else None,
         }
-
-    def _state(self, now: float) -> DaemonState:
-        arbiter, roster = self._arbiter, self._arbiter.roster
-        states = [
-            (DaemonState.STOPPING, arbiter.desired.stop_level > StopLevel.DRAIN),
-            (DaemonState.DRAINING, arbiter.desired.stop_level == StopLevel.DRAIN),
-            (DaemonState.DEGRADED, roster.degraded_since is not None or any(_is_held(roster, slot, now) for slot in roster.slots)),
-            (DaemonState.STARTING, roster.generation == 0 or (arbiter.reload.ok is None and arbiter.reload.generation == 1)),
-            (DaemonState.WAITING_DATABASE, not arbiter.database.is_up),
-            (DaemonState.RELOADING, arbiter.reload.ok is None),
-            (DaemonState.PAUSED, arbiter.desired.is_paused),
-        ]
-        return next((state for state, applies in states if applies), DaemonState.RUNNING)
 
     def _findings(self) -> list[Finding]:
         """What is not well just now."""
@@ -343,10 +344,6 @@ class Verbs:
             "restarts": slot.restarts,
             "last_exit": slot.last_exit,
         }
-
-
-def _is_held(roster: Roster, slot: Slot, now: float) -> bool:
-    return roster.slot_state(slot, now) is SlotState.HELD
 
 
 def _exit(ended: Exit, at: float) -> dict[str, Any]:

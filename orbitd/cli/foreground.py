@@ -15,13 +15,14 @@ from orbitd.control.peer import Access
 from orbitd.control.server import Server
 from orbitd.errors import Conflict
 from orbitd.incarnation import Incarnation
-from orbitd.system import clock, log, privileges
+from orbitd.system import clock, log, privileges, process
 from orbitd.system.pidfile import PidFile
 from orbitd.verbs import Verbs
 
 
 def run(call: Call) -> int:
     """Supervise until told to stop; returns the exit code."""
+    process.hold_signals_back()
     loaded = call.survey()
     settings = loaded.settings
     prepare(settings)

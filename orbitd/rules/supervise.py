@@ -89,7 +89,10 @@ def kill_the_late(roster: Roster, limits: Limits, now: float) -> Iterator[Action
 
 
 def wind_down(roster: Roster, desired: Desired, limits: Limits, now: float) -> Iterator[Action]:
-    """Children first, each by the stop level; then the janitor, which takes back what they left; then the molds."""
+    """Children first, each by the stop level; then the janitor, which takes back what they left; then the molds.
+
+    Until the children have gone there is a janitor: a drain may outlast the host's lease, which it keeps.
+    """
     for child in list(roster.children()):
         if desired.stop_level is StopLevel.KILL and child.phase is not Phase.DYING:
             yield Kill(child.slot, Reason.STOPPING)
@@ -98,6 +101,7 @@ def wind_down(roster: Roster, desired: Desired, limits: Limits, now: float) -> I
         elif child.is_serving or (child.phase is Phase.DRAINING and child.until is None):
             yield Drain(child.slot, Reason.STOPPING, now + limits.drain_seconds)
     if any(roster.children()):
+        yield from keep_the_janitor(roster, limits, now)
         return
     yield from _part_with_janitor(roster, limits, now)
     for mold in list(roster.molds.values()):

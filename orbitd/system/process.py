@@ -21,6 +21,18 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 
+_SIGNALS_OF_ARBITER = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGTSTP,
+)
+
 MOLD_MARK = "ORBITD_MOLD"
 """In the environment that a mold is exec'd with, and so of every program that its children start: it is ours."""
 CHILD_MARK = "ORBITD_CHILD"
@@ -89,6 +101,23 @@ def wait_for_parent(parent_pid: int, seconds: float = 10.0) -> bool:
             return False
         time.sleep(0.0002)
     return True
+
+
+def hold_signals_back() -> None:
+    """Have what means something to a running arbiter wait until it listens: by default a HUP or USR1 would end it at its start.
+
+    Process 1 would never hear of a TERM that comes too early. Ctrl-C still ends it at once.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(_SIGNALS_OF_ARBITER) - {signal.SIGINT, signal.SIGQUIT})
+
+
+def leave_signals_to_arbiter() -> None:
+    """Be deaf to what means something to the arbiter: who signals every process of ours, or of that name, means the daemon.
+
+    We end with the arbiter, or when it says so. Handlers and not SIG_IGN, which whatever we exec would inherit.
+    """
+    for number in _SIGNALS_OF_ARBITER:
+        signal.signal(number, lambda *_: None)
 
 
 @dataclass(frozen=True, slots=True)

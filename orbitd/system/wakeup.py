@@ -6,6 +6,7 @@ selector sees it, and all work is done in the loop. A callback is registered wit
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import signal
 import socket
@@ -24,9 +25,10 @@ class Wakeup:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._resting: list[tuple[float, selectors.SelectorKey]] = []
 
     def catch(self, numbers: Iterable[int], on_signal: Callable[[int], None]) -> None:
-        """From now on these signals call `on_signal` from within `wait`. Only in the main thread."""
+        """From now on these signals call `on_signal` from within `wait`, held back ones too. Only in the main thread."""
 
         def on_readable() -> None:
             for number in self._reader.recv(4096):
@@ -34,21 +36,40 @@ class Wakeup:
 
         self.selector.register(self._reader, selectors.EVENT_READ, on_readable)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in numbers:
+        caught = list(numbers)
+        for number in caught:
             signal.signal(number, _do_nothing)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Call `callback` when the descriptor is readable."""
         self.selector.register(fd, selectors.EVENT_READ, callback)
 
     def forget(self, fd: int) -> None:
-        """Stop watching it. Call it before the descriptor is closed."""
-        self.selector.unregister(fd)
+        """Stop watching it, if we do. Call it before the descriptor is closed."""
+        self._resting = [(until, key) for until, key in self._resting if key.fd != fd]
+        with contextlib.suppress(KeyError, ValueError):
+            self.selector.unregister(fd)
 
-    def wait(self, until: float) -> list[Callable[[], None]]:
-        """Sleep until something happens or CLOCK_BOOTTIME `until`; the functions to call now."""
+    def wait(self, until: float) -> list[selectors.SelectorKey]:
+        """Sleep until something happens or CLOCK_BOOTTIME `until`; the keys whose `data` is to be called now."""
+        self._wake(clock.now())
+        until = min([until, *(rested for rested, _ in self._resting)])
         seconds = min(max(0.0, until - clock.now()), LONGEST_SLEEP_SECONDS)
-        return [key.data for key, _ in self.selector.select(seconds)]
+        return [key for key, _ in self.selector.select(seconds)]
+
+    def rest(self, key: selectors.SelectorKey, until: float) -> None:
+        """Leave a descriptor alone for a while: its function has failed, and is likely to fail again at once."""
+        if self.selector.get_map().get(key.fd) == key:
+            self.selector.unregister(key.fd)
+            self._resting.append((until, key))
+
+    def _wake(self, now: float) -> None:
+        due = [key for until, key in self._resting if until <= now]
+        self._resting = [(until, key) for until, key in self._resting if until > now]
+        for key in due:
+            with contextlib.suppress(KeyError, ValueError, OSError):  # closed meanwhile, or watched for something else
+                self.selector.register(key.fileobj, key.events, key.data)
 
 
 def _do_nothing(_number: int, _frame: object) -> None:

@@ -58,6 +58,11 @@ def on_a_terminal(daemon: Daemon, *arguments: str, lines: int) -> tuple[int, lis
     return pid, shown.decode().replace("\r\n", "\n").splitlines()
 
 
+def opened(pid: int) -> set[str]:
+    """The files that a process has open."""
+    return {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+
+
 class TestStart:
     def test_a_terminal_gets_six_lines_before_the_log(self, begin: Begin) -> None:
         daemon = begin(start=False, **{"app.filter": ["mail.*"], "logging.format": "text"})
@@ -111,6 +116,11 @@ class TestPidFile:
         path = folder / "orbitd.pid"
         daemon = begin("--pid", str(path))
         assert path.read_text() == f"{daemon.pid}\n"
+        locks = {str(path), str(daemon.folder / "state" / "orbitd.lock")}
+        holders = [
+            pid for pid in (daemon.pid, daemon.pid_of("mold"), daemon.pid_of("janitor"), *daemon.child_pids()) if locks & opened(pid)
+        ]
+        assert holders == [daemon.pid]
         assert daemon.stop() == 0
         assert not path.exists()
 

@@ -290,6 +290,12 @@ def test_a_first_start_without_usable_pipelines_ends_with_78(begin: Begin, code:
     assert says in daemon.log()
 
 
+def test_a_first_import_that_takes_too_long_is_the_end_and_says_so(begin: Begin) -> None:
+    daemon = begin("import time; time.sleep(600)", start=False, **{"children.boot_timeout": "1s"}).start(wait=False)
+    assert daemon.await_exit() == 78
+    assert [event["error"] for event in daemon.events("mold_failed")] == ["the import took longer than 1s"]
+
+
 def test_root_is_refused_unless_told(begin: Begin) -> None:
     daemon = begin(VERSION.format(version=1), start=False)
     command = [sys.executable, "-m", "orbitd", "-c", str(daemon.config)]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from orbitd.rules import actions, events
 from orbitd.rules.exits import ExitStatus
 from orbitd.rules.limits import Backoff, Limits
@@ -326,6 +330,7 @@ def test_stopping_climbs_the_ladder_one_step_at_a_time() -> None:
     assert fleet.turn() == []
     fleet.now = until
     kill_at = until + fleet.limits.kill_after_seconds
+    fleet.roster.note(events.JanitorTicked(kill_at))
     assert fleet.turn() == [actions.Interrupt(0, Reason.DRAIN_TIMEOUT, kill_at)]
     assert fleet.turn() == []
     fleet.now = kill_at
@@ -354,6 +359,78 @@ def test_a_second_stop_interrupts_and_a_third_kills() -> None:
     fleet.desired.stop_level = StopLevel.KILL
     assert fleet.turn() == [actions.Kill(0, Reason.STOPPING)]
     assert fleet.turn() == []
+
+
+def _hello(fleet: Fleet) -> None:
+    fleet.turn()
+    fleet.roster.note(events.MoldReady(1))
+    fleet.turn()
+
+
+def _reloading(fleet: Fleet) -> None:
+    fleet.up().desired.generation = 2
+    fleet.turn()
+
+
+def _busy_for_ever(fleet: Fleet) -> None:
+    for slot in range(fleet.up().count):
+        fleet.seen(slot, Activity.BUSY)
+
+
+def _surplus(fleet: Fleet) -> None:
+    _busy_for_ever(fleet)
+    fleet.desired.count = 1
+    fleet.turn()
+
+
+def _in_backoff(fleet: Fleet) -> None:
+    fleet.up()
+    for _ in range(20):
+        fleet.die(0)
+        fleet.settle()
+
+
+def _without_janitor(fleet: Fleet) -> None:
+    fleet.up().roster.note(events.JanitorExited(fleet.now, 0.5))
+
+
+@pytest.mark.parametrize("level", [StopLevel.DRAIN, StopLevel.INTERRUPT, StopLevel.KILL])
+@pytest.mark.parametrize("come_about", [Fleet.turn, _hello, Fleet.up, _reloading, _busy_for_ever, _surplus, _in_backoff, _without_janitor])
+def test_a_stop_ends_in_time_from_every_state_though_nobody_obeys(come_about: Callable[[Fleet], object], level: StopLevel) -> None:
+    """Nobody ends but by a kill, which comes once; nothing happens but that deadlines pass (gunicorn#1421, uvicorn#2943)."""
+    fleet = Fleet(count=3)
+    come_about(fleet)
+    fleet.log.clear()
+    fleet.desired.stop_level, begun = level, fleet.now
+    for _ in range(200):
+        for action in fleet.turn():
+            match action:
+                case actions.Kill(slot, _):
+                    fleet.die(slot)
+                case actions.KillMold(generation):
+                    fleet.roster.note(events.MoldExited(generation, KILLED, fleet.now, 0.5))
+                case actions.KillJanitor():
+                    fleet.roster.note(events.JanitorExited(fleet.now, 0.5))
+        if is_finished(fleet.roster, fleet.desired):
+            break
+        fleet.now = max(fleet.now + 0.001, next_deadline(fleet.roster, fleet.desired, fleet.limits, fleet.now))
+    limits = fleet.limits
+    assert is_finished(fleet.roster, fleet.desired)
+    assert fleet.now - begun <= limits.drain_seconds + limits.kill_after_seconds + limits.farewell_seconds + 3 * limits.look_seconds
+    orders = [(type(action), action.slot) for action in fleet.log if isinstance(action, actions.Drain | actions.Interrupt | actions.Kill)]
+    assert len(orders) == len(set(orders))
+
+
+def test_while_a_drain_goes_on_the_janitor_is_replaced_and_after_it_no_more() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.desired.stop_level = StopLevel.DRAIN
+    fleet.turn()
+    fleet.now += 20
+    fleet.roster.note(events.JanitorExited(fleet.now, 0.0))
+    assert fleet.turn() == [actions.SpawnJanitor()]
+    fleet.die(0, ExitStatus(code=0))
+    fleet.roster.note(events.JanitorExited(fleet.now, 0.0))
+    assert fleet.turn() == [actions.KillMold(1)]
 
 
 def test_an_event_about_a_child_that_is_gone_changes_nothing() -> None:

@@ -117,6 +117,7 @@ def test_nothing_is_known_of_a_pid_that_nobody_has(pid: int) -> None:
 
 def test_the_peak_of_a_dead_child_is_told_when_it_is_reaped() -> None:
     child = _sleeper("data = bytearray(64 << 20); del data")
+    assert child.pidfd is not None
     select.select([child.pidfd], [], [], 10)
     assert 64 << 20 < process.reap(child.pid) < 200 << 20
     child.close()
