@@ -108,6 +108,23 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 ),
                 example="health --nagios",
             ),
+            Command(
+                "stack",
+                "reads",
+                "where every thread of a child stands, in Python",
+                (
+                    Argument(
+                        "object",
+                        Kind.TEXT,
+                        "a slot's number, or the id of a run that a child of this daemon has in hand",
+                        positional=True,
+                        metavar="SLOT|RUN",
+                        completes="slot",
+                    ),
+                ),
+                "Also of one that is stuck in C and answers nothing else; its work goes on. A number below 64 is a slot's.",
+                example="stack 3",
+            ),
             Command("metrics", "reads", "what this daemon has done since it was started, as in its report", example="metrics --json"),
             Command(
                 "events",
