@@ -18,6 +18,7 @@ import random
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from setproctitle import setproctitle
 
@@ -29,7 +30,8 @@ from orbitd.errors import ExitCode, OrbitError
 from orbitd.fleet import Death, Fleet
 from orbitd.generations import Generations, Reload, limits_of
 from orbitd.incarnation import Incarnation
-from orbitd.rules import actions, events, health, service, supervise
+from orbitd.inquiry import Inquiries, Sight, look_at
+from orbitd.rules import actions, events, health, liveness, service, supervise
 from orbitd.rules.exits import Circumstances, Ender, Exit, Verdict, judge
 from orbitd.rules.limits import MOST_CHILDREN
 from orbitd.rules.once import Once
@@ -78,7 +80,7 @@ class Arbiter:
         self.wakeup = Wakeup()
         self.fleet = Fleet(self, self.wakeup, once.most_runs if once else None)
         log.follow(self.fleet.slots.header)
-        self.vitals, self._scales = Vitals(self.fleet.slots), Scales(self.note)
+        self.vitals, self._scales, self.inquiries = Vitals(self.fleet.slots), Scales(self.note), Inquiries(self.fleet)
         self.limits = limits_of(loaded.settings)
         self.roster = Roster.of(MAX_SLOTS, self.limits)
         self.desired = Desired(count=min(loaded.settings.children.count, (once and once.most_runs) or MOST_CHILDREN))
@@ -92,6 +94,7 @@ class Arbiter:
         self._boot_id: str | None = None
         self._unburied: dict[str, Message] = {}
         self.looked_at = self._next_look = self._next_report = 0.0
+        self._decided_at = self._wake_at = clock.now()
         self._is_record_stale = True
         self._is_judged = False
         self._is_handed_back = False
@@ -118,7 +121,7 @@ class Arbiter:
         log.tell_also(self.ring)
         self.fleet.slots.header.is_awaited = int(self._errand is not None)
         parts = (self.look, self._run_errand, self._decide, self._tell, self._tell_service_manager)
-        loop = Loop(self.wakeup, parts, self._next_deadline)
+        loop = Loop(self.wakeup, parts, self._plan)
         while not supervise.is_finished(self.roster, self.desired) or self.fleet.has_strays:
             loop.turn()
         if self._is_handed_back:
@@ -129,8 +132,12 @@ class Arbiter:
         return self.exit_code
 
     def _decide(self) -> None:
-        """Decide what to do about all that was noted, and do it."""
-        for action in supervise.decide(self.roster, self.desired, self.limits, clock.now()):
+        """Decide what to do about all that was noted, and do it. After a freeze of us all that nobody is late."""
+        before, self._decided_at = self._decided_at, clock.now()
+        gap_seconds = liveness.frozen_seconds(before, max(before, self._wake_at), self._decided_at)
+        if gap_seconds:
+            self._thaw(gap_seconds)
+        for action in supervise.decide(self.roster, self.desired, self.limits, self._decided_at):
             self.perform(action)
 
     def _tell(self) -> None:
@@ -139,6 +146,7 @@ class Arbiter:
         if self._is_record_stale:
             self._is_record_stale = False
             self._incarnation.write(self._boot_id, self.fleet.record())
+        self.inquiries.step(clock.now())
         if self._server:
             self._server.expire(clock.now())
             self._server.settle(clock.now())
@@ -162,9 +170,15 @@ class Arbiter:
             self.roster, self.desired, now, reload=reload.generation, is_under_way=reload.ok is None, is_database_up=is_up
         )
 
+    def _plan(self) -> float:
+        """Until when we mean to sleep: whoever wakes much later has been frozen."""
+        self._wake_at = self._next_deadline()
+        return self._wake_at
+
     def _next_deadline(self) -> float:
         now = clock.now()
-        due = min(supervise.next_deadline(self.roster, self.desired, self.limits, now), self._service.next_deadline())
+        due = supervise.next_deadline(self.roster, self.desired, self.limits, now)
+        due = min(due, self._service.next_deadline(), self.inquiries.next_deadline)
         if self._server and (server_due := self._server.next_deadline()) is not None:
             due = min(due, server_due)
         if self._errand:
@@ -180,6 +194,9 @@ class Arbiter:
         for child in self.roster.children():
             self.fleet.look(child.slot)
             self._note_outcomes(child, *self.vitals.look(child.slot))
+            if child.pid and liveness.is_suspect(child, self.limits, clock.now()):
+                sight = look_at(child.pid)
+                self.note(events.ProcessSeen(child.slot, sight.state, sight.words))
         now = clock.now()
         self._scales.look(list(self.roster.children()), now)
         if now >= self._next_look:
@@ -411,6 +428,9 @@ class Arbiter:
         if isinstance(action, actions.Step):
             self._take_step(action)
             return
+        if isinstance(action, actions.Tend):
+            self._tend(action)
+            return
         match action:
             case actions.SpawnMold(generation):
                 with self._failing("mold"):
@@ -445,6 +465,33 @@ class Arbiter:
             case actions.Kill(slot, reason):
                 log.warn("child_killed", slot=slot, reason=reason)
                 self.fleet.kill_child(slot, reason)
+
+    def _tend(self, action: actions.Tend) -> None:
+        """What is done for a child that stands still."""
+        slot = action.slot
+        match action:
+            case actions.TellStall():
+                self.note(events.StallTold(slot, clock.now()))
+                self.inquiries.ask(slot, partial(self._tell_stall, slot), keeps=True)
+            case actions.DumpStack():
+                self.note(events.DumpSent(slot))
+                self.fleet.dump_stack(slot)
+            case actions.Abandon():
+                if known := self.roster.slots[slot].child:
+                    log.fault("child_unkillable", slot=slot, pid=known.pid, why=known.vigil.words)
+                self.fleet.abandon(slot)
+                self.note(events.ChildAbandoned(slot))
+
+    def _tell_stall(self, slot: int, sight: Sight) -> None:
+        record = self.fleet.slots.records[slot]
+        about = {"run": record.run_id or None, "pipeline": record.pipeline or None}
+        log.warn("child_stalled", slot=slot, pid=sight.pid, state=sight.state, why=sight.words, **about, stack=sight.stack or None)
+
+    def _thaw(self, gap_seconds: float) -> None:
+        log.event("thawed", seconds=round(gap_seconds, 1))
+        self.fleet.slots.header.frozen_seconds += gap_seconds
+        self.database.since += gap_seconds
+        self.note(events.Thawed(gap_seconds, self._decided_at))
 
     def _take_step(self, step: actions.Step) -> None:
         """A step of a reload, or of a degraded service."""

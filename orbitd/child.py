@@ -10,7 +10,6 @@ runs back. Draining, it finishes what it holds, claims nothing more and exits wi
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import os
 import random
@@ -95,10 +94,10 @@ def run_child(post: Post, settings: Settings, pipelines: Registry) -> int:
     process.die_with_parent(post.arbiter_pid)
     post.record.pid, post.record.generation = os.getpid(), post.generation
     os.environ[process.CHILD_MARK] = post.nonce
-    faulthandler.enable(post.slots.stacks[post.slot])
+    post.slots.stack(post.slot).arm()
     gc.enable()
     log.always(role="child", slot=post.slot, pid=os.getpid())
-    orders = Orders(post.channel, post.record, post.slots.bells[post.slot])
+    orders = Orders(post.channel, post.header, post.record, post.slots.bells[post.slot], post.slots.stack(post.slot))
     orders.attend()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
     return Child(post, settings, pipelines, orders).work()
@@ -184,14 +183,13 @@ class Child:
         courier = Courier(self._link, fence, self._settings.runs.max_log)
         started = clock.now()
         timeout_seconds = self._settings.runs.timeout if pipeline.timeout_seconds is None else pipeline.timeout_seconds
-        deadline = started + timeout_seconds if timeout_seconds else None
-        attempt = Attempt(fence.run_id, claimed.attempt, claimed.tenant, deadline, self._settings.runs.max_result)
+        run = self._orders.begin(fence.run_id, timeout_seconds, interruption)
+        attempt = Attempt(fence.run_id, claimed.attempt, claimed.tenant, self._settings.runs.max_result)
         about: dict[str, Any] = {"run": fence.run_id, "pipeline": pipeline.name, "attempt": claimed.attempt}
-        ledger = RunLedger(self._link, fence, courier, about, keeps_log=self._settings.logging.per_run)
+        ledger = RunLedger(self._link, fence, courier, run, about, keeps_log=self._settings.logging.per_run)
         context = context_for(pipeline, attempt, ledger, interruption)
         self._title(f"{pipeline.name} {short_id(fence.run_id)}")
         self._post.page.begin()
-        self._orders.begin(fence.run_id, deadline or 0.0, interruption)
         record.pipeline, record.run_id = pipeline.name, fence.run_id  # after its deadline: whoever sees the run can rely on that
         record.set_activity(Activity.BUSY, started)
         with hearing(context.log):
@@ -207,7 +205,7 @@ class Child:
             seconds=round(clock.now() - started, 3),
             error=ended.error or None,
         )
-        report = report_of(ended, claimed, pipeline, self._settings)
+        report = report_of(ended, claimed, pipeline, self._settings, run.stack)
         record.runs += 1
         if report and report.outcome in _COUNTED:
             ended_at = clock.now()
@@ -262,12 +260,12 @@ class Child:
 
 
 def report_of(  # noqa: PLR0911 - one way out for each way to end
-    ended: Ended, claimed: Claimed, pipeline: Pipeline[..., object], settings: Settings
+    ended: Ended, claimed: Claimed, pipeline: Pipeline[..., object], settings: Settings, stack: str | None = None
 ) -> Report | None:
-    """What the store is told of an attempt; None when there is nothing to tell."""
+    """What the store is told of an attempt; None when there is nothing to tell. `stack`: where it stood when its time was up."""
     fence = claimed.fence
     cause = EndKind.ERROR if ended.kind is EndKind.RETRY else ended.kind
-    failure = Failure(cause=cause.value, error=ended.error, traceback=ended.traceback)
+    failure = Failure(cause=cause.value, error=ended.error, traceback=ended.traceback, stack=stack)
     match ended.kind:
         case EndKind.FENCED:
             return None

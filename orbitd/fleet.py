@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from orbitd.system.notify import without_service
 from orbitd.system.orphans import Orphans
 from orbitd.system.process import Ended, Process
 from orbitd.system.slots import SharedSlots, Will
+from orbitd.system.stacks import DUMP_SIGNAL
 from orbitd.system.wakeup import Wakeup
 
 _MOST_NAMED = 8
@@ -65,11 +67,12 @@ class Owner(Protocol):
 
 @dataclass(slots=True)
 class _Hand:
-    """Our end of one process. `process` is None while a child has not said hello."""
+    """Our end of one process. `process` is None while a child has not said hello; `is_mourned` once its runs are taken back."""
 
     channel: Channel
     process: Process | None = None
     nonce: str = ""
+    is_mourned: bool = False
 
 
 class Fleet:
@@ -148,7 +151,7 @@ class Fleet:
     def kill_child(self, slot: int, reason: Reason) -> None:
         """SIGKILL the child's session. One that has not said hello has no pid yet: it ends by itself when its socket closes."""
         hand = self._children[slot]
-        self._owner.note(events.KillSent(slot, reason))
+        self._owner.note(events.KillSent(slot, reason, clock.now()))
         if hand.process:
             hand.process.kill_session()
         else:
@@ -159,6 +162,26 @@ class Fleet:
         """Whether somebody whom a child has left behind is still dying."""
         return bool(self._strays)
 
+    def process_of(self, slot: int) -> Process | None:
+        """The child of a slot; None when there is none, or it has not said hello."""
+        hand = self._children.get(slot)
+        return hand.process if hand else None
+
+    def dump_stack(self, slot: int) -> None:
+        """Have a child add the stacks of its threads to its stack file, where its end will find them."""
+        child = self.process_of(slot)
+        if child:
+            child.send_signal(DUMP_SIGNAL)
+
+    def abandon(self, slot: int) -> None:
+        """Tell what a killed child held, before its end, and once for all.
+
+        SIGKILL is pending: wherever the kernel holds it (a frozen control group, a device), it never executes user code again.
+        """
+        hand = self._children[slot]
+        if not hand.is_mourned:
+            self._mourn(slot, hand, ExitStatus(signal=signal.SIGKILL), peak_bytes=0)
+
     def in_hand(self) -> list[int]:
         """The slots whose child has a run in hand, or may be given one just now."""
         records, claims = self.slots.records, self.slots.claims
@@ -167,7 +190,7 @@ class Fleet:
     def look(self, slot: int) -> None:
         """Note what shared memory says of a child."""
         record = self.slots.records[slot]
-        self._owner.note(events.ChildSeen(slot, record.read_activity(), record.run_deadline))
+        self._owner.note(events.ChildSeen(slot, record.read_activity(), record.run_deadline, record.tick_at))
 
     # --- janitor ---
 
@@ -309,12 +332,17 @@ class Fleet:
 
     def _depart(self, slot: int, hand: _Hand, status: ExitStatus, peak_bytes: int = 0) -> None:
         """A child is gone: tell what it left, then that it is gone."""
-        record = self.slots.records[slot]
-        will, stack = self.slots.claims[slot].read(), self.slots.stack_text(slot)
         del self._children[slot]
-        self._owner.child_died(Death(slot, hand.nonce, status, peak_bytes, record.run_id, record.pipeline, record.child_id, will, stack))
-        self.slots.clear(slot)  # else the janitor would go on ringing for it
+        if not hand.is_mourned:
+            self._mourn(slot, hand, status, peak_bytes)
         self._owner.note(events.ChildExited(slot, status, clock.now(), random.random()))
+
+    def _mourn(self, slot: int, hand: _Hand, status: ExitStatus, peak_bytes: int) -> None:
+        """Tell what a child has left, and clear its slot: else the janitor would go on ringing for it."""
+        hand.is_mourned = True
+        record, will, stack = self.slots.records[slot], self.slots.claims[slot].read(), self.slots.stack(slot).read()
+        self._owner.child_died(Death(slot, hand.nonce, status, peak_bytes, record.run_id, record.pipeline, record.child_id, will, stack))
+        self.slots.clear(slot)
 
     def _end(self, hand: _Hand) -> int:
         """Kill what is left of its group, and reap it; its peak memory."""

@@ -123,6 +123,8 @@ def limits_of(settings: Settings) -> Limits:
         canary_seconds=settings.reload.canary_time,
         probation_seconds=settings.reload.probation,
         boots_at_once=usable_cpus(),
+        idle_stall_seconds=3 * settings.poll.interval + settings.database.connect_timeout + settings.database.call_timeout,
+        stall_kill_seconds=settings.children.stall_timeout,
         janitor_stall_seconds=max(settings.host.lease / 2, settings.database.connect_timeout + 1, settings.database.call_timeout + 1),
     )
 

@@ -13,6 +13,7 @@ import psycopg
 
 from orbitd import store
 from orbitd.link import Link
+from orbitd.orders import InHand
 from orbitd.pipelines.exceptions import BadResult, Fenced
 from orbitd.pipelines.runlog import step_in_hand
 from orbitd.store import Connection, Fence
@@ -96,9 +97,9 @@ class Courier:
 class RunLedger:
     """What a context asks of the daemon (`pipelines.context.Ledger`), for one run, over the link."""
 
-    def __init__(self, link: Link, fence: Fence, courier: Courier, about: Mapping[str, object], *, keeps_log: bool) -> None:
+    def __init__(self, link: Link, fence: Fence, courier: Courier, run: InHand, about: Mapping[str, object], *, keeps_log: bool) -> None:
         """`about` are the fields by which the daemon's log knows the run; `keeps_log`: its lines go to the database as well."""
-        self._link, self._fence, self._courier = link, fence, courier
+        self._link, self._fence, self._courier, self._run = link, fence, courier, run
         self._about, self._keeps_log = about, keeps_log
 
     def steps(self) -> dict[str, str]:
@@ -113,6 +114,15 @@ class RunLedger:
             raise Fenced(str(error)) from error
         except psycopg.DataError as error:
             raise BadResult(f'the database cannot store the output of step "{key}": {error}') from error
+
+    @property
+    def deadline(self) -> float | None:
+        """When the run times out."""
+        return self._run.deadline or None
+
+    def extend(self, seconds: float) -> None:
+        """Give the run at least so much time from now on."""
+        self._run.extend(seconds)
 
     def progress(self, fraction: float | None, note: str | None) -> None:
         """How far the run has come."""

@@ -1,8 +1,10 @@
 """What a child is asked while its main thread is busy with user code.
 
 The main thread may be deep in a pipeline, asleep, or in a C call. So a second thread, the *attendant*, reads the arbiter's
-messages and watches the run's deadline. It never touches the run itself: it sends its own process a signal, whose handler,
-on the main thread, raises in user code.
+messages, watches the run's deadline and shows each second that the interpreter lives. It never touches the run itself: it
+sends its own process a signal, whose handler, on the main thread, raises in user code.
+
+While nothing is in hand the attendant sleeps, and the main line shows its own turns.
 """
 
 from __future__ import annotations
@@ -17,30 +19,54 @@ from dataclasses import dataclass
 
 from orbitd.pipelines.exceptions import RunCancelled, RunInterrupted, RunOverMemory, RunStopped, RunTimeout
 from orbitd.pipelines.interruption import Interruption
-from orbitd.rules.states import Reason
+from orbitd.rules.states import Activity, Reason
 from orbitd.system import clock, log
 from orbitd.system.channel import Channel, ChannelClosed, Message
-from orbitd.system.slots import Record
+from orbitd.system.slots import Header, Record
+from orbitd.system.stacks import StackFile
 from orbitd.units import format_duration
 
 TICK_SECONDS = 1.0
+_LATE_SECONDS = 2.0
 _CHANNEL_LOST = 71
 _STOP_SIGNAL = signal.SIGRTMIN + 6
 
 
 @dataclass(slots=True, eq=False)
-class _InHand:
-    """The run in hand. `deadline` is CLOCK_BOOTTIME, 0 for none; `wanted` is how it shall end."""
+class InHand:
+    """The run in hand. `deadline` is CLOCK_BOOTTIME, 0 for none; `wanted` is how it shall end.
 
+    `is_stopped`: its time stands still. `frozen_seconds` is how much of our common frozen time its deadline has in it.
+    `stack` is where all threads stood when its time was up.
+    """
+
+    record: Record
     run_id: int
+    timeout_seconds: float
     deadline: float
     interruption: Interruption
-    timeout_seconds: float
+    frozen_seconds: float
     wanted: RunStopped | None = None
+    is_stopped: bool = False
+    has_ended: bool = False
+    stack: str | None = None
 
     def is_overdue(self, now: float) -> bool:
         """Past its deadline, and nobody has said so yet."""
-        return 0 < self.deadline <= now and self.wanted is None
+        return 0 < self.deadline <= now and self.wanted is None and not self.is_stopped
+
+    def extend(self, seconds: float) -> None:
+        """Have at least so much time from now on. Without a deadline, or told to end, it has none to move."""
+        if self.deadline and self.wanted is None and not self.has_ended:
+            more_seconds = max(0.0, clock.now() + seconds - self.deadline)
+            self.timeout_seconds += more_seconds
+            self.move_deadline(self.deadline + more_seconds)
+
+    def move_deadline(self, deadline: float) -> None:
+        """Let its time be up then, and the arbiter know."""
+        self.deadline = deadline
+        if not self.is_stopped:
+            self.record.run_deadline = deadline
 
     def is_unheard(self) -> bool:
         """Whether an order has not reached user code.
@@ -67,11 +93,11 @@ def _farewell(reason: str) -> RunStopped:
 class Orders:
     """What the arbiter wants of this child, and the run that an order is about."""
 
-    def __init__(self, channel: Channel, record: Record, bell: int) -> None:
+    def __init__(self, channel: Channel, header: Header, record: Record, bell: int, stack: StackFile) -> None:
         self.is_draining = False
-        self._channel, self._record, self._bell = channel, record, bell
+        self._channel, self._header, self._record, self._bell, self._stack = channel, header, record, bell, stack
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._in_hand: _InHand | None = None
+        self._in_hand: InHand | None = None
         self._farewell: RunStopped | None = None
         self._is_dozing = False
         self._channel_identity = _identity(channel.fileno())
@@ -89,7 +115,8 @@ class Orders:
         os.eventfd_write(self._bell, 1)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until the bell rings; False when the time is up."""
+        """Sleep until the bell rings; False when the time is up. Each turn is a sign of life."""
+        self._record.tick_at = clock.now()
         poll = select.poll()
         poll.register(self._bell, select.POLLIN)
         if not poll.poll(seconds * 1000):
@@ -102,14 +129,19 @@ class Orders:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._bell)
 
-    def begin(self, run_id: int, deadline: float, interruption: Interruption) -> None:
-        """A run begins. `deadline` is CLOCK_BOOTTIME, 0 for none."""
+    def begin(self, run_id: int, timeout_seconds: float | None, interruption: Interruption) -> InHand:
+        """A run begins, and has that much time."""
+        now = clock.now()
+        deadline = now + timeout_seconds if timeout_seconds else 0.0
+        self._stack.cut()
+        self._record.tick_at = now
         self._record.run_deadline = deadline
-        self._in_hand = _InHand(run_id, deadline, interruption, max(0.0, deadline - clock.now()))
+        self._in_hand = run = InHand(self._record, run_id, timeout_seconds or 0.0, deadline, interruption, self._header.frozen_seconds)
         if self._farewell:
             interruption.request(self._farewell)
-        if self._is_dozing or (deadline and deadline - clock.now() < TICK_SECONDS):
+        if self._is_dozing or (deadline and deadline - now < TICK_SECONDS):
             os.eventfd_write(self._nudge, 1)
+        return run
 
     def end(self) -> None:
         """The run has ended: what arrives from now on is not about it.
@@ -120,6 +152,8 @@ class Orders:
         if not self._is_channel_ours():
             log.fault("runtime_channel_lost", run=self._in_hand.run_id if self._in_hand else None)
             os._exit(_CHANNEL_LOST)
+        if self._in_hand:
+            self._in_hand.has_ended = True
         self._in_hand = None
         self._record.run_deadline = 0.0
 
@@ -127,16 +161,20 @@ class Orders:
     def clock_stopped(self) -> Iterator[None]:
         """While the run waits for the database, its time does not run: an outage is not its fault."""
         run, stopped_at = self._in_hand, clock.now()
-        deadline = run.deadline if run else 0.0
-        if run is None or not deadline:
+        if run is None or not run.deadline or run.is_stopped:
             yield
             return
-        self._record.run_deadline = run.deadline = 0.0
+        run.is_stopped, self._record.run_deadline = True, 0.0
         try:
             yield
         finally:
+            run.frozen_seconds = self._header.frozen_seconds  # it is a part of the time that stood still
+            deadline = run.deadline + clock.now() - stopped_at
             if run.wanted is None:
-                self._record.run_deadline = run.deadline = deadline + clock.now() - stopped_at
+                run.deadline = deadline
+            run.is_stopped = False
+            if run.wanted is None:
+                self._record.run_deadline = deadline
 
     def _is_channel_ours(self) -> bool:
         try:
@@ -144,7 +182,7 @@ class Orders:
         except OSError:
             return False
 
-    def _stop(self, run: _InHand, why: RunStopped) -> None:
+    def _stop(self, run: InHand, why: RunStopped) -> None:
         """Have the exception raised in user code, on the main thread. What was wanted first counts."""
         run.wanted = run.wanted or why
         self._knock()
@@ -161,9 +199,12 @@ class Orders:
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
         poll.register(self._nudge, select.POLLIN)
+        is_late = False
         while True:
-            seconds = self._look_after_run(clock.now())
+            slept_at = clock.now()
+            seconds = self._look_after_run(slept_at, is_late=is_late)
             poll.poll(None if seconds is None else seconds * 1000 + 1)
+            is_late = seconds is not None and clock.now() > slept_at + seconds + _LATE_SECONDS
             if not self._is_channel_ours():
                 return  # the run in hand has closed it, and will be told at its end
             with contextlib.suppress(BlockingIOError):
@@ -174,20 +215,39 @@ class Orders:
             except ChannelClosed:  # the arbiter is gone, or will have nothing to do with us
                 os._exit(1)
 
-    def _look_after_run(self, now: float) -> float | None:
+    def _look_after_run(self, now: float, *, is_late: bool) -> float | None:
         """Stop a run that is overdue, knock again where nobody heard; how many seconds there are until the next look.
 
-        None when there is no run: then the next one to begin wakes us.
+        None when there is nothing in hand: then the next run to begin wakes us. A run that has ended is in hand until it is
+        handed in.
         """
         self._is_dozing = True  # said before we look, so that a run which begins meanwhile sees it
-        if (run := self._in_hand) is None:
+        run = self._in_hand
+        if run is None and self._record.activity != Activity.BUSY:
             return None
         self._is_dozing = False
-        if run.is_overdue(now):
-            self._stop(run, RunTimeout(f"the run took longer than its timeout of {format_duration(round(run.timeout_seconds, 1))}"))
+        self._record.tick_at = now
+        if run is None:
+            return TICK_SECONDS
+        self._add_frozen_time(run)
+        if run.is_overdue(now) and not is_late:  # if we were frozen with all others, the arbiter says so in a moment
+            self._time_out(run)
         elif run.is_unheard():
             self._knock()
         return min(TICK_SECONDS, run.deadline - now) if run.deadline > now else TICK_SECONDS
+
+    def _add_frozen_time(self, run: InHand) -> None:
+        """The time in which the arbiter was not scheduled either is not the run's."""
+        frozen_seconds = self._header.frozen_seconds
+        if run.deadline and run.wanted is None and not run.is_stopped and frozen_seconds > run.frozen_seconds:
+            run.move_deadline(run.deadline + frozen_seconds - run.frozen_seconds)
+        run.frozen_seconds = frozen_seconds
+
+    def _time_out(self, run: InHand) -> None:
+        """Keep where all threads stand, then stop the run."""
+        self._stack.dump()
+        run.stack = self._stack.read()
+        self._stop(run, RunTimeout(f"the run took longer than its timeout of {format_duration(round(run.timeout_seconds, 1))}"))
 
     def _obey(self, message: Message) -> None:
         run = self._in_hand

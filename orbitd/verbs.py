@@ -20,12 +20,15 @@ from orbitd.control.commands import MOST_EVENTS, scaled
 from orbitd.control.server import Pending
 from orbitd.control.wire import Answer, Request
 from orbitd.errors import ConfigError, Conflict, ExitCode, NoSuchObject, OrbitError, UsageError
+from orbitd.inquiry import Sight
 from orbitd.rules import actions
 from orbitd.rules.exits import Exit
 from orbitd.rules.health import Finding
+from orbitd.rules.ids import short_id
 from orbitd.rules.roster import Child, Slot
 from orbitd.rules.states import Phase, Reason, StopLevel
 from orbitd.system import clock, log
+from orbitd.system.slots import MAX_SLOTS
 from orbitd.units import counted, rfc3339
 
 Reply = Answer | Pending
@@ -53,6 +56,7 @@ class Verbs:
             "ping": lambda _: Answer(views.pong()),
             "version": lambda _: Answer(views.version(__version__, os.getpid())),
             "events": self._events,
+            "stack": self._stack,
             "scale": self._scale,
             "reload": self._reload,
             "stop": self._stop,
@@ -249,6 +253,34 @@ class Verbs:
 
         return check(clock.now()) or Pending(check)
 
+    def _stack(self, args: Mapping[str, Any]) -> Reply:
+        """The child answers into its stack file; the arbiter looks for that at its next turns."""
+        slot = self._slot_of(args["object"])
+        record = self._arbiter.fleet.slots.records[slot.index]
+        if self._arbiter.fleet.process_of(slot.index) is None:
+            raise Conflict(f"the child of slot {slot.index} is only starting", "ask again in a moment")
+        about = {"slot": slot.index, "state": self._arbiter.roster.slot_state(slot, clock.now())}
+        about |= {"run": str(record.run_id), "pipeline": record.pipeline} if record.run_id else {"run": None, "pipeline": None}
+        seen: list[Sight] = []
+        self._arbiter.inquiries.ask(slot.index, seen.append)
+
+        def check(_now: float) -> Answer | None:
+            return _stack_answer(seen[0], about) if seen else None
+
+        return Pending(check)
+
+    def _slot_of(self, name: str) -> Slot:
+        """The slot of that number, or the one whose child has that run in hand."""
+        occupied = {index: slot for index, slot in self._occupied_slots(clock.now()).items() if slot.child}
+        word = name.removeprefix("slot:")
+        if word.isascii() and word.isdigit() and int(word) < MAX_SLOTS:
+            return self._existing(int(word), occupied)
+        for slot in occupied.values():
+            run_id = self._arbiter.fleet.slots.records[slot.index].run_id
+            if run_id and name in (str(run_id), short_id(run_id)):
+                return slot
+        raise NoSuchObject(f"no child of this daemon has run {name} in hand", "see: orbitctl list")
+
     def _status(self) -> dict[str, Any]:
         arbiter, now = self._arbiter, clock.now()
         findings = self._findings()
@@ -361,6 +393,16 @@ def _exit(ended: Exit, at: float) -> dict[str, Any]:
         "peak_bytes": ended.peak_bytes or None,
         "own_peak_bytes": ended.own_peak_bytes,
     }
+
+
+def _stack_answer(sight: Sight, about: Mapping[str, Any]) -> Answer:
+    if sight.stack:
+        facts = {"pid": sight.pid, "process_state": sight.state, "kernel_function": sight.kernel_function or None}
+        return Answer(views.stack({**about, **facts, "message": sight.words, "stack": sight.stack}))
+    hints = {"T": f"kill -CONT {sight.pid}", "D": f"cat /proc/{sight.pid}/cgroup /proc/{sight.pid}/stack"}
+    hint = hints.get(sight.state, f"see: orbitctl list; to end it: orbitctl kill {about['slot']}")
+    message = f"slot {about['slot']}, pid {sight.pid}, shows no stack: {sight.words}"
+    return Answer(error=Conflict(message, hint))
 
 
 def _reload_error(error: str, exit_code: ExitCode, generation: int) -> OrbitError:

@@ -149,6 +149,24 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 role=Role.VIEW,
             ),
             Command(
+                "stack",
+                "reads",
+                "where every thread of a child stands, in Python",
+                (
+                    Argument(
+                        "object",
+                        Kind.TEXT,
+                        "a slot's number, or the id of a run that a child of this daemon has in hand",
+                        positional=True,
+                        metavar="SLOT|RUN",
+                        completes="slot",
+                    ),
+                ),
+                "Also of one that is stuck in C and answers nothing else; its work goes on. A number below 64 is a slot's.",
+                example="stack 3",
+                role=Role.OPERATE,
+            ),
+            Command(
                 "events",
                 "reads",
                 "what has happened in the daemon, the latest last",

@@ -43,6 +43,8 @@ EXIT_FIELDS = (
     "own_peak_bytes",
 )
 
+STACK_FIELDS = ("slot", "pid", "state", "run", "pipeline", "process_state", "kernel_function", "message", "stack")
+
 
 def status(
     *,
@@ -109,6 +111,11 @@ def health(findings: Sequence[Finding], last_activity: str | None, stuck_runs: i
 
 def _told(finding: Finding) -> dict[str, str]:
     return {"code": finding.code, "message": finding.message, "command": finding.command}
+
+
+def stack(facts: Facts) -> dict[str, Any]:
+    """`orbit.stack/1`: where every thread of a child stands. Raises KeyError when one of STACK_FIELDS lacks."""
+    return {"schema": "orbit.stack/1", **{name: facts[name] for name in STACK_FIELDS}}
 
 
 def metrics(numbers: Facts, age_seconds: float) -> dict[str, Any]:

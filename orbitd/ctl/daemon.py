@@ -83,6 +83,13 @@ def health(session: Session) -> int:
     return ExitCode.OK if answer["status"] == "healthy" else ExitCode.FAILED
 
 
+def stack(session: Session) -> int:
+    """`orbitctl stack`."""
+    answer = _ask(session)
+    session.out.document(answer, show.stack(answer, session.out.style))
+    return ExitCode.OK
+
+
 def metrics(session: Session) -> int:
     """`orbitctl metrics`."""
     answer = _ask(session)
@@ -226,6 +233,7 @@ VERBS: Mapping[str, Verb] = {
     "pause": order,
     "unpause": order,
     "stop": stop,
+    "stack": stack,
     "health": health,
     "metrics": metrics,
     "events": events,

@@ -104,6 +104,16 @@ def health(document: Document, style: Style, now: datetime) -> Iterator[str]:
     )
 
 
+def stack(document: Document, style: Style) -> Iterator[str]:
+    """`orbit.stack/1`."""
+    yield from fact(f"slot {document['slot']}", [style.painted(style.state(document["state"])), f"pid {document['pid']}"], style)
+    if document["run"]:
+        yield from fact("run", [short_id(document["run"]), style.plain(document["pipeline"])], style)
+    yield from fact("process", [style.plain(document["message"])], style)
+    yield ""
+    yield from map(style.plain, document["stack"].splitlines())
+
+
 def metrics(document: Document, style: Style) -> Iterator[str]:
     """`orbit.metrics/1`."""
     yield from fact("up", [document["uptime"], f"since {document['workerStartTime']}"], style)

@@ -205,7 +205,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "look": (
             *("status", "list", "describe", "runs", "pipelines", "logs", "events", "check-interrupted", "dlq list", "dlq show"),
-            *("health", "metrics", "version", "ping"),
+            *("stack", "health", "metrics", "version", "ping"),
         ),
         "runs": (*("enqueue", "cancel", "retry", "rerun", "resume", "recover", "dlq retry", "dlq resolve", "dlq delete"),),
         "daemon": ("scale", "reload", "pause", "unpause", "drain", "stop", "restart", "kill", "loglevel", "reopen"),

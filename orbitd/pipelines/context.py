@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
+from orbitd.pipelines.durations import as_seconds
 from orbitd.pipelines.exceptions import Fenced, RunCancelled
 from orbitd.pipelines.failure import clean
 from orbitd.pipelines.jsontext import decode, encode
@@ -34,8 +35,15 @@ _LONGEST_NOTE_BYTES = 500
 class Ledger(Protocol):
     """What a context needs of the daemon. Each method is called from the author's thread and may block it.
 
-    All but `steps` raise Fenced when the run is no longer ours.
+    Those that write to the run raise Fenced when it is no longer ours.
     """
+
+    @property
+    def deadline(self) -> float | None:
+        """When the run times out, on CLOCK_BOOTTIME; None without a timeout. It moves, and stays after the run has ended."""
+
+    def extend(self, seconds: float) -> None:
+        """Give the run at least so much time from now on."""
 
     def steps(self) -> Mapping[str, str]:
         """The recorded steps: key to the output's JSON text."""
@@ -55,12 +63,11 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True)
 class Attempt:
-    """The facts of one attempt. `deadline` is on CLOCK_BOOTTIME, None without a timeout."""
+    """The facts of one attempt."""
 
     run_id: int
     number: int
     tenant: str | None
-    deadline: float | None
     max_result_bytes: int
 
 
@@ -95,12 +102,25 @@ class _AnyContext:
 
     @property
     def deadline(self) -> float | None:
-        """When the run times out, on CLOCK_BOOTTIME; None without a timeout."""
-        return self._attempt.deadline
+        """When the run times out, on CLOCK_BOOTTIME; None without a timeout.
+
+        `extend` moves it, and so does time that is not the run's: an outage of the database, a machine that was suspended.
+        """
+        return self._ledger.deadline
 
     def remaining(self) -> float:
         """Seconds until the run times out; infinite without a timeout."""
-        return math.inf if self.deadline is None else max(0.0, self.deadline - clock.now())
+        deadline = self.deadline
+        return math.inf if deadline is None else max(0.0, deadline - clock.now())
+
+    def extend(self, duration: str | float) -> None:
+        """Have at least so much time from now on: "5m", or a number of seconds. It never takes time away.
+
+        For a run that comes on, but whose length nobody can tell beforehand. Raises ValueError for what is no duration.
+        """
+        seconds = as_seconds(duration)
+        with self._interruption.shielded(), self._writing():
+            self._ledger.extend(seconds)
 
     @property
     def cancelled(self) -> bool:

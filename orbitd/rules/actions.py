@@ -113,6 +113,28 @@ class Kill:
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True)
+class TellStall:
+    """Warn of a child that shows no sign of life, with what the kernel says of it and its stacks."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class DumpStack:
+    """Ask a child for its stacks, to be kept with the run that it will lose in a moment."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """Take back the runs of a killed child that does not end, and let another slot have its place."""
+
+    slot: int
+
+
 OfProcess = SpawnMold | KillMold | SpawnJanitor | DismissJanitor | KillJanitor | Spawn | Drain | Interrupt | Kill
 Step = Stage | Promote | Hold | Settle | GiveUp | EndDegraded
-Action = OfProcess | Step
+Tend = TellStall | DumpStack | Abandon
+Action = OfProcess | Step | Tend

@@ -187,11 +187,51 @@ class ChildBooted:
 
 @dataclass(frozen=True, slots=True)
 class ChildSeen:
-    """What a child's shared slot says of it. `deadline` is 0 while no run has one."""
+    """What a child's shared slot says of it. `deadline` is 0 while no run has one, `tick_at` until its first sign of life."""
 
     slot: int
     activity: Activity
     deadline: float
+    tick_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSeen:
+    """In what state the kernel has a child that is stalled or does not die: the letter of /proc, and in words."""
+
+    slot: int
+    state: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class StallTold:
+    """The operator was told that a child shows no sign of life."""
+
+    slot: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DumpSent:
+    """A child was asked for its stacks, since its run is about to be killed."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChildAbandoned:
+    """A killed child does not end: its runs were taken back, and its place goes to another slot."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thawed:
+    """All of us were frozen for so long: a suspended machine, a stopped container. No deadline passes in such a time."""
+
+    gap_seconds: float
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +276,7 @@ class KillSent:
 
     slot: int
     reason: Reason
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +330,7 @@ class RestartAsked:
 OfMold = MoldSpawned | MoldReady | CodeChanged | MoldFailed | MoldKilled | MoldExited
 OfJanitor = JanitorSpawned | JanitorTicked | JanitorDismissed | JanitorExited
 OfRollout = GenerationStaged | GenerationRefused | GenerationPromoted | GenerationHolds | GenerationSettled | GenerationGivenUp
-OfFleet = SpawnFailed | Scaled | Forgiven | RestartAsked | RunsEnded | MemoryPressure | DeathJudged | DegradedEnded
-OfChild = ChildSaidHello | ChildBooted | ChildSeen | ChildWorn | MemorySeen | DrainSent | InterruptSent | KillSent
+OfFleet = SpawnFailed | Scaled | Forgiven | RestartAsked | RunsEnded | MemoryPressure | DeathJudged | DegradedEnded | Thawed
+OfVigil = ProcessSeen | StallTold | DumpSent | ChildAbandoned
+OfChild = ChildSaidHello | ChildBooted | ChildSeen | ChildWorn | MemorySeen | DrainSent | InterruptSent | KillSent | OfVigil
 Event = OfMold | OfJanitor | OfRollout | OfFleet | OfChild | ChildAsked | ChildExited

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orbitd.rules import liveness
 from orbitd.rules.roster import Roster
 from orbitd.rules.states import SlotState
 from orbitd.units import counted
@@ -90,10 +91,24 @@ def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
     if roster.degraded_since is not None:
         message = f"{len({slot for _, slot in roster.early_deaths})} slots' children died soon after their start: one is tried at a time"
         yield Finding("degraded", Status.ERROR, message, "orbitctl list --wide")
+    yield from _immobile(roster, now)
     for slot in roster.slots:
         if roster.slot_state(slot, now) is SlotState.HELD:
             message = f"slot {slot.index} is held: its child died {len(slot.history.deaths)} times, last of {slot.last_exit}"
             yield Finding("crash_loop", Status.WARNING, message, f"orbitctl restart {slot.index}")
+
+
+def _immobile(roster: Roster, now: float) -> Iterator[Finding]:
+    """Children that show no sign of life, or do not die."""
+    for child in roster.children():
+        vigil = child.vigil
+        if liveness.is_unkillable(child, now):
+            message = f"pid {child.pid} of slot {child.slot} was killed and does not end: {vigil.words} (state {vigil.state})"
+            yield Finding("unkillable", Status.WARNING, message, f"cat /proc/{child.pid}/cgroup /proc/{child.pid}/stack")
+        elif liveness.is_stalled(child, roster.limits, now):
+            message = f"slot {child.slot}, pid {child.pid}, shows no sign of life for {now - vigil.tick_at:.0f} s: {vigil.words}"
+            is_stopped = vigil.state == "T"
+            yield Finding("stalled", Status.WARNING, message, f"kill -CONT {child.pid}" if is_stopped else f"orbitctl stack {child.slot}")
 
 
 def judge(facts: Facts, bounds: Bounds, before: frozenset[str]) -> Iterator[Finding]:

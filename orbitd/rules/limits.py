@@ -43,6 +43,9 @@ class Limits:
     boots_at_once: int = 2
     look_seconds: float = 2.0
     janitor_stall_seconds: float = 30.0
+    stall_seconds: float = 5.0
+    idle_stall_seconds: float = 60.0
+    stall_kill_seconds: float = 0.0
     farewell_seconds: float = 5.0
 
     def surge_of(self, target: int) -> int:

@@ -15,6 +15,7 @@ from orbitd.rules.exits import Exit
 from orbitd.rules.limits import Limits
 from orbitd.rules.rollout import Outcomes, Rollout, Stage
 from orbitd.rules.states import Activity, Phase, Reason, SlotState
+from orbitd.rules.vigil import Vigil
 
 HEAVY_SAMPLES = 2
 MOST_EXITS = 8
@@ -54,6 +55,7 @@ class Child:
     until: float | None = None
     activity: Activity = Activity.NONE
     run_deadline: float = 0.0
+    vigil: Vigil = field(default_factory=Vigil)
     rss_bytes: int = 0
     own_bytes: int | None = None
     own_seen_at: float = 0.0
@@ -88,6 +90,14 @@ class Child:
     def is_heavy(self) -> bool:
         """Was over its memory limit in consecutive samples."""
         return max(self.heavy_samples, self.heavy_own_samples) >= HEAVY_SAMPLES
+
+    def thaw(self, gap_seconds: float, now: float) -> None:
+        """Let a time in which all of us were frozen, and which ends now, not count."""
+        self.asked_at += gap_seconds
+        self.booted_at = None if self.booted_at is None else self.booted_at + gap_seconds
+        self.until = None if self.until is None else self.until + gap_seconds
+        self.run_deadline += gap_seconds if self.run_deadline else 0.0
+        self.vigil.thaw(gap_seconds, now)
 
     def is_bursting(self, limits: Limits) -> bool:
         """Is so far over a memory limit that its run must not go on."""
@@ -293,6 +303,8 @@ class Roster:
                 self.pressure, self.is_under_pressure = event, used_bytes > PRESSURE * limit_bytes
             case events.DegradedEnded():
                 self.degraded_since, self.early_deaths = None, []
+            case events.Thawed(gap_seconds, at):
+                self._thaw(gap_seconds, at)
 
     def _note_child(self, child: Child, event: events.OfChild) -> None:
         match event:
@@ -300,10 +312,12 @@ class Roster:
                 child.pid = pid
             case events.ChildBooted(_, at) if child.phase is Phase.STARTING:
                 child.phase, child.booted_at = Phase.UP, at
-            case events.ChildSeen(_, activity, deadline):
-                child.activity, child.run_deadline = activity, deadline
+            case events.ChildSeen(_, activity, deadline, tick_at):
+                child.activity, child.run_deadline = activity, child.vigil.see(deadline, tick_at)
             case events.ChildWorn():
                 child.is_worn = True
+            case events.ProcessSeen() | events.StallTold() | events.DumpSent() | events.ChildAbandoned():
+                child.vigil.note(event)
             case events.MemorySeen(_, rss_bytes, own_bytes, at, pss_bytes):
                 self._note_memory(child, rss_bytes, own_bytes, at)
                 child.pss_bytes = pss_bytes if own_bytes is not None else child.pss_bytes
@@ -311,8 +325,25 @@ class Roster:
                 child.phase, child.reason, child.until = Phase.DRAINING, reason, until
             case events.InterruptSent(_, reason, until):
                 child.phase, child.reason, child.until = Phase.INTERRUPTED, reason, until
-            case events.KillSent(_, reason):
+            case events.KillSent(_, reason, at):
                 child.phase, child.reason, child.until = Phase.DYING, reason, None
+                child.vigil.killed_at = at
+
+    def _thaw(self, gap_seconds: float, now: float) -> None:
+        """Move what somebody must do by a certain time, and since when somebody has been waited for, by a gap that ends now.
+
+        What merely waits (a backoff) may end meanwhile: nobody is killed for it. A tick may be from after the gap already.
+        """
+        for mold in self.molds.values():
+            mold.asked_at += gap_seconds
+        self.janitor.asked_at += gap_seconds
+        self.janitor.tick_at = min(now, self.janitor.tick_at + gap_seconds)
+        if self.janitor.dismissed_at is not None:
+            self.janitor.dismissed_at += gap_seconds
+        if self.rollout:
+            self.rollout.since += gap_seconds
+        for child in self.children():
+            child.thaw(gap_seconds, now)
 
     def _note_memory(self, child: Child, rss_bytes: int, own_bytes: int | None, at: float) -> None:
         child.rss_bytes, child.rss_seen_at = rss_bytes, at

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from orbitd.rules import liveness
 from orbitd.rules.actions import (
     Action,
     DismissJanitor,
@@ -46,6 +47,7 @@ class Desired:
 
 def decide(roster: Roster, desired: Desired, limits: Limits, now: float) -> Iterator[Action]:
     """The actions that bring the fleet nearer to what is desired."""
+    yield from liveness.watch(roster, limits, now)
     yield from kill_the_late(roster, limits, now)
     if desired.stop_level:
         yield from wind_down(roster, desired, limits, now)
@@ -60,8 +62,13 @@ def decide(roster: Roster, desired: Desired, limits: Limits, now: float) -> Iter
 
 
 def is_finished(roster: Roster, desired: Desired) -> bool:
-    """Whether the daemon may exit: it was told to, and nobody is left."""
-    return bool(desired.stop_level) and not any(roster.children()) and not roster.molds and roster.janitor.pid is None
+    """Whether the daemon may exit: it was told to, and nobody is left who can still do something."""
+    return bool(desired.stop_level) and not _remaining(roster) and not roster.molds and roster.janitor.pid is None
+
+
+def _remaining(roster: Roster) -> list[Child]:
+    """All children but those that were killed and do not end: nobody can wait for them."""
+    return [child for child in roster.children() if not child.vigil.is_abandoned]
 
 
 def kill_the_late(roster: Roster, limits: Limits, now: float) -> Iterator[Action]:
@@ -100,7 +107,7 @@ def wind_down(roster: Roster, desired: Desired, limits: Limits, now: float) -> I
             yield Interrupt(child.slot, Reason.STOPPING, now + limits.kill_after_seconds)
         elif child.is_serving or (child.phase is Phase.DRAINING and child.until is None):
             yield Drain(child.slot, Reason.STOPPING, now + limits.drain_seconds)
-    if any(roster.children()):
+    if _remaining(roster):
         yield from keep_the_janitor(roster, limits, now)
         return
     yield from _part_with_janitor(roster, limits, now)
@@ -144,7 +151,8 @@ def keep_the_janitor(roster: Roster, limits: Limits, now: float) -> Iterator[Act
 def spawn_the_missing(roster: Roster, desired: Desired, limits: Limits, now: float) -> Iterator[Action]:
     """Fill slots up to the target plus the surge.
 
-    A slot in backoff, and one whose child is about to die, keeps its place: no other slot is filled for it.
+    A slot in backoff, and one whose child is about to die, keeps its place: no other slot is filled for it, unless the child
+    does not die.
     """
     mold = roster.molds.get(roster.generation)
     if mold is None or not mold.is_ready or mold.is_leaving:
@@ -153,7 +161,7 @@ def spawn_the_missing(roster: Roster, desired: Desired, limits: Limits, now: flo
     waiting = [slot for slot in empty if slot.history.is_waiting(now)]
     due = [slot for slot in empty if not slot.history.is_waiting(now)]
     serving = roster.serving()
-    dying = sum(child.phase is Phase.DYING for child in roster.children())
+    dying = sum(child.phase is Phase.DYING for child in _remaining(roster))
     surge = min(limits.surge_of(desired.count), len(leaving(roster, limits, now)))
     missing = desired.count + surge - len(serving) - len(waiting) - dying
     booting = sum(child.phase is Phase.STARTING for child in serving)
@@ -253,7 +261,8 @@ def _turning_points(roster: Roster, child: Child, limits: Limits) -> Iterator[fl
 def _child_deadline(child: Child, limits: Limits) -> float:
     times = [child.asked_at + limits.boot_seconds] if child.phase is Phase.STARTING else []
     if child.run_deadline and child.phase in (Phase.UP, Phase.DRAINING):
-        times.append(child.run_deadline + limits.kill_after_seconds)
+        kill_at = child.run_deadline + limits.kill_after_seconds
+        times.append(kill_at if liveness.is_dumped(child) else liveness.dump_at(child, limits))
     if child.until is not None:
         times.append(child.until)
     return min(times, default=float("inf"))

@@ -263,6 +263,15 @@ def stat(pid: int) -> Stat | None:
     return Stat(fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
 
 
+def kernel_function(pid: int) -> str:
+    """The function of the kernel that a process waits in; empty when it runs, is gone, or is not ours to look at."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/wchan").read_text()
+    except OSError:
+        return ""
+    return "" if text == "0" else text
+
+
 def own_children() -> list[int]:
     """The pids of our direct children."""
     text = pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text()

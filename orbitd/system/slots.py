@@ -1,13 +1,13 @@
 """The memory that the arbiter shares with its children: one memfd, one record a slot, one writer a field.
 
-    header        4096 bytes   host and lease (the janitor writes), pause, log level, and whether somebody waits for idle
-                               children (the arbiter writes)
+    header        4096 bytes   host and lease (the janitor writes), pause, log level, whether somebody waits for idle
+                               children, and for how long all of us were frozen (the arbiter writes)
     records       max_slots × 256 bytes
     claims pages  max_slots × 4096 bytes
 
 Every word is an aligned 8-byte integer, stored at once. The claims page is the child's will: it writes what it is about to
 ask for *before* it asks, so that a claim that commits after its death is found. Beside the memory each slot has a *bell*
-(an eventfd that wakes an idle child) and a *stack file* (a memfd that faulthandler writes a crash into).
+(an eventfd that wakes an idle child) and a *stack file* (see `stacks`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from orbitd.rules.states import Activity
 from orbitd.system.permits import Permits
+from orbitd.system.stacks import StackFile
 
 MAX_SLOTS = 64
 MAX_LANES = 128
@@ -33,7 +34,6 @@ _WORD = 8
 _HEADER_BYTES, _RECORD_BYTES, _PAGE_BYTES = 4096, 256, 4096
 _NAME_AT, _NAME_BYTES = 16 * _WORD, 120
 _HELD_AT, _HELD_WORDS = 2 + MAX_LANES + 1, 5
-_MOST_STACK_BYTES = 32 * 1024
 _ACTIVITIES = frozenset(Activity)
 _NAME = "orbitd-slots"
 
@@ -78,11 +78,16 @@ class Header(_Words):
     is_paused = _Word(5)
     log_level = _Word(6)
     is_awaited = _Word(7)
+    frozen_seconds = _Seconds(8)
     layout = _Word(511)
 
 
 class Record(_Words):
-    """What one child tells about itself. Times are CLOCK_BOOTTIME; 0 means none."""
+    """What one child tells about itself. Times are CLOCK_BOOTTIME; 0 means none.
+
+    `tick_at` is the child's sign of life: with a run in hand its attendant writes it each second, else its main line does at
+    each turn.
+    """
 
     activity = _Word(0)
     since = _Seconds(1)
@@ -96,6 +101,7 @@ class Record(_Words):
     seconds_least = _Seconds(9)
     seconds_most = _Seconds(10)
     ended_at = _Seconds(11)
+    tick_at = _Seconds(12)
     generation = _Word(14)
     pid = _Word(15)
 
@@ -279,12 +285,11 @@ class SharedSlots(SlotMemory):
         """Make a slot ready for its next child."""
         self.records[slot].clear()
         self.claims[slot].clear()
-        os.ftruncate(self.stacks[slot], 0)
-        os.lseek(self.stacks[slot], 0, os.SEEK_SET)
+        self.stack(slot).cut()
 
-    def stack_text(self, slot: int) -> str:
-        """What faulthandler wrote when the slot's child crashed; empty if nothing."""
-        return os.pread(self.stacks[slot], _MOST_STACK_BYTES, 0).decode("ascii", "backslashreplace")
+    def stack(self, slot: int) -> StackFile:
+        """The slot's stack file."""
+        return StackFile(self.stacks[slot])
 
     def keep_only(self, slot: int) -> None:
         """In a child: close the descriptors of all other slots, and our own of the memory, which is mapped."""

@@ -130,6 +130,19 @@ LIST_EXITS: Document = LIST | {
 }
 SLOT: Document = {"schema": "orbit.slot/1", **LIST_EXITS["slots"][2]}
 LIST_EMPTY: Document = LIST | {"slots": []}
+STACK: Document = {
+    "schema": "orbit.stack/1",
+    "slot": 1,
+    "pid": 2101,
+    "state": "busy",
+    "run": RUN,
+    "pipeline": "invoice.\x1b[31msync",
+    "process_state": "S",
+    "kernel_function": "hrtimer_nanosleep",
+    "message": "it sleeps in a system call (hrtimer_nanosleep)",
+    "stack": 'Thread 0x00007f00 (most recent call first):\n  File "/srv/invoice.py", line 12 in sync\n  File "\x1b/x.py", line 1 in x\n',
+}
+STACK_IDLE: Document = STACK | {"state": "idle", "run": None, "pipeline": None, "kernel_function": None, "message": "it burns CPU"}
 HEALTH: Document = {
     "schema": "orbit.health/1",
     "status": "error",

@@ -19,6 +19,7 @@ _ANSWERS = {
     "list": documents.LIST,
     "health": documents.HEALTH,
     "metrics": documents.METRICS,
+    "stack": documents.STACK,
     "events": documents.EVENTS,
     "version": views.version("0.1.0", os.getpid()),
     "ping": views.pong(),

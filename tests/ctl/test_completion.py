@@ -101,7 +101,7 @@ def complete(request: pytest.FixtureRequest, environ: pytest.MonkeyPatch, tmp_pa
 def test_verbs(complete: Complete) -> None:
     assert {"status", "enqueue", "dlq", "completion"} <= set(complete(""))
     assert complete("ch") == ["check-interrupted"]
-    assert complete("-o", "json", "sta") == ["status"]
+    assert complete("-o", "json", "stat") == ["status"]
 
 
 def test_verbs_of_two_words(complete: Complete) -> None:

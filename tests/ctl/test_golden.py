@@ -39,6 +39,8 @@ CASES: dict[str, Shown] = {
     "health": lambda style: show.health(documents.HEALTH, style, NOW),
     "health-well": lambda style: show.health(documents.HEALTH_WELL, style, NOW),
     "health-first": lambda style: show.health(documents.HEALTH_FIRST, style, NOW),
+    "stack": lambda style: show.stack(documents.STACK, style),
+    "stack-idle": lambda style: show.stack(documents.STACK_IDLE, style),
     "metrics": lambda style: show.metrics(documents.METRICS, style),
     "metrics-first": lambda style: show.metrics(documents.METRICS_FIRST, style),
     "reload-plan": lambda style: show.reload_plan(documents.RELOAD_PLAN, style),

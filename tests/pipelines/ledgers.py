@@ -13,6 +13,7 @@ from orbitd.pipelines.definition import Pipeline, pipeline
 from orbitd.pipelines.exceptions import Fenced, RunStopped
 from orbitd.pipelines.execution import Ended, context_for, execute
 from orbitd.pipelines.interruption import Interruption
+from orbitd.system import clock
 
 
 class MemoryLedger:
@@ -21,8 +22,9 @@ class MemoryLedger:
     `before_write` runs in the middle of each write: the place to strike from.
     """
 
-    def __init__(self, steps: Mapping[str, str] | None = None) -> None:
+    def __init__(self, steps: Mapping[str, str] | None = None, *, deadline: float | None = None) -> None:
         self.recorded = dict(steps or {})
+        self.deadline = deadline
         self.lines: list[tuple[str, str]] = []
         self.told: list[tuple[float | None, str | None]] = []
         self.transactions: list[str] = []
@@ -38,6 +40,11 @@ class MemoryLedger:
         assert seconds >= 0
         with self._write():
             return self.recorded.setdefault(key, output_json_text)
+
+    def extend(self, seconds: float) -> None:
+        with self._write():
+            if self.deadline is not None:
+                self.deadline = max(self.deadline, clock.now() + seconds)
 
     def progress(self, fraction: float | None, note: str | None) -> None:
         with self._write():
@@ -69,8 +76,8 @@ class MemoryLedger:
         self.finished += 1
 
 
-def attempt_facts(*, deadline: float | None = None, max_result_bytes: int = 2**20) -> Attempt:
-    return Attempt(run_id=42, number=1, tenant="7", deadline=deadline, max_result_bytes=max_result_bytes)
+def attempt_facts(*, max_result_bytes: int = 2**20) -> Attempt:
+    return Attempt(run_id=42, number=1, tenant="7", max_result_bytes=max_result_bytes)
 
 
 def run(

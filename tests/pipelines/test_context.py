@@ -25,12 +25,31 @@ def context(ledger: MemoryLedger | None = None, **facts: Any) -> Context:
 
 
 def test_the_context_tells_the_facts_of_the_attempt() -> None:
-    ctx = context(deadline=clock.now() + 60)
+    ctx = context(MemoryLedger(deadline=clock.now() + 60))
     assert (ctx.run_id, ctx.attempt, ctx.tenant, ctx.cancelled) == (42, 1, "7", False)
     assert 0 < ctx.remaining() <= 60
     assert context().remaining() == math.inf
-    assert context(deadline=1.0).remaining() == 0.0
+    assert context(MemoryLedger(deadline=1.0)).remaining() == 0.0
     assert ctx.idempotency_key("charge") == "42:charge"
+
+
+def test_a_run_that_asks_for_more_time_has_it_and_never_less_than_before() -> None:
+    ctx = context(MemoryLedger(deadline=clock.now() + 60))
+    ctx.extend("1h")
+    assert 3590 < ctx.remaining() <= 3600
+    ctx.extend(5)
+    assert 3590 < ctx.remaining() <= 3600
+    endless = context()
+    endless.extend("1m")
+    assert endless.remaining() == math.inf
+
+
+@pytest.mark.parametrize("duration", ["soon", -1, math.nan, None])
+def test_what_is_no_duration_extends_nothing(duration: Any) -> None:
+    ledger = MemoryLedger(deadline=5.0)
+    with pytest.raises(ValueError, match="is not a duration"):
+        context(ledger).extend(duration)
+    assert ledger.deadline == 5.0
 
 
 def test_a_step_is_called_with_its_arguments_and_recorded() -> None:

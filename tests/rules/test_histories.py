@@ -31,6 +31,7 @@ LIMITS = Limits(
     max_surge_share=0.25,
     canary_seconds=2.0,
     probation_seconds=30.0,
+    stall_kill_seconds=30.0,
 )
 OF_ONE_CHILD = actions.Drain | actions.Interrupt | actions.Kill
 REPLACING = frozenset(Reason) - {Reason.SURPLUS, Reason.STOPPING, Reason.DRAIN_TIMEOUT}
@@ -58,6 +59,8 @@ HAPPENINGS: dict[str, int] = {
     "pressure": 1,
     "outcomes": 2,
     "spawn_fails": 1,
+    "stands_still": 1,
+    "frozen": 1,
 }
 
 
@@ -150,6 +153,11 @@ class History:
                 roster.note(events.MemoryPressure(int(draw * 100), 100, fleet.now))
             case "outcomes" if child:
                 roster.note(events.RunsEnded(child.generation, int(draw * 10), int((1 - draw) * 3)))
+            case "stands_still" if child:
+                roster.note(events.ChildSeen(slot, Activity.BUSY, 0.0, fleet.now - 40 * draw))
+            case "frozen":
+                fleet.pass_time(100 * draw)
+                roster.note(events.Thawed(100 * draw, fleet.now))
             case "spawn_fails" if child is None:
                 roster.note(events.SpawnFailed("child", slot, fleet.now, draw))
             case _:

@@ -438,7 +438,7 @@ def test_an_event_about_a_child_that_is_gone_changes_nothing() -> None:
     fleet.die(0)
     fleet.die(0)
     fleet.roster.note(events.ChildBooted(0, fleet.now))
-    fleet.roster.note(events.KillSent(0, Reason.STOPPING))
+    fleet.roster.note(events.KillSent(0, Reason.STOPPING, fleet.now))
     assert fleet.roster.slots[0].restarts == 1
     assert fleet.roster.slots[0].child is None
 
@@ -505,7 +505,7 @@ def test_a_restart_of_a_held_slot_tries_at_once() -> None:
 def test_a_child_that_the_operator_kills_is_replaced_at_once_however_often() -> None:
     fleet = Fleet(count=1).up()
     for _ in range(20):
-        fleet.roster.note(events.KillSent(0, Reason.KILL_ASKED))
+        fleet.roster.note(events.KillSent(0, Reason.KILL_ASKED, fleet.now))
         fleet.die(0)
         assert fleet.turn() == [actions.Spawn(0, 1)]
         fleet.settle()

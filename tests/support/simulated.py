@@ -99,9 +99,12 @@ class Fleet:
     def phases(self) -> dict[int, Phase]:
         return {child.slot: child.phase for child in self.roster.children()}
 
-    def _perform(self, action: actions.Action) -> None:
+    def _perform(self, action: actions.Action) -> None:  # noqa: C901 - one arm an action: the list is the point
         if isinstance(action, actions.Step):
             self._take_step(action)
+            return
+        if isinstance(action, actions.Tend):
+            self._tend(action)
             return
         self.pid += 1
         match action:
@@ -121,7 +124,16 @@ class Fleet:
             case actions.Interrupt(slot, reason, until):
                 self.roster.note(events.InterruptSent(slot, reason, until))
             case actions.Kill(slot, reason):
-                self.roster.note(events.KillSent(slot, reason))
+                self.roster.note(events.KillSent(slot, reason, self.now))
+
+    def _tend(self, action: actions.Tend) -> None:
+        match action:
+            case actions.TellStall(slot):
+                self.roster.note(events.StallTold(slot, self.now))
+            case actions.DumpStack(slot):
+                self.roster.note(events.DumpSent(slot))
+            case actions.Abandon(slot):
+                self.roster.note(events.ChildAbandoned(slot))
 
     def _take_step(self, step: actions.Step) -> None:
         match step:

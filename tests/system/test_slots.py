@@ -83,11 +83,11 @@ def test_a_cleared_slot_remembers_nothing(slots: SharedSlots) -> None:
     slots.records[0].run_id = 5
     slots.claims[0].hold(1, 2, 3, 4)
     os.write(slots.stacks[0], b"Fatal Python error")
-    assert slots.stack_text(0) == "Fatal Python error"
+    assert slots.stack(0).read() == "Fatal Python error"
     slots.clear(0)
     assert slots.records[0].run_id == 0
     assert slots.claims[0].read().held == ()
-    assert slots.stack_text(0) == ""
+    assert slots.stack(0).read() == ""
 
 
 def test_a_bell_that_is_rung_twice_rings_once(slots: SharedSlots) -> None:
