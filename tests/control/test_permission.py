@@ -44,7 +44,12 @@ with socket.socket(socket.AF_UNIX) as asker:
             sys.stdout.write(line)
 """
 PATIENCE_SECONDS = 20.0
-ARGUMENTS: dict[str, dict[str, object]] = {"scale": {"amount": "2"}, "kill": {"slot": 0}, "loglevel": {"level": "info"}}
+ARGUMENTS: dict[str, dict[str, object]] = {
+    "scale": {"amount": "2"},
+    "kill": {"slot": 0},
+    "stack": {"object": "0"},
+    "loglevel": {"level": "info"},
+}
 
 
 @pytest.fixture
