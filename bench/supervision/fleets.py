@@ -71,7 +71,7 @@ class Orbitd:
 
     @contextmanager
     def fleet(self, work: Work, count: int, *, wait: bool = True) -> Iterator[Fleet]:
-        """A daemon, with the defaults for restarts that it has in the field."""
+        """A daemon with its restarts as in the field, and with reloads that go straight on."""
         marks = Marks(self._folders())
         environment = marks.folder / "environment"
         environment.write_text("".join(f"{name}={value}\n" for name, value in work.environment(marks).items()))
@@ -80,12 +80,18 @@ class Orbitd:
             "app.env_file": str(environment),
             "children.count": count,
         }
-        with self._rig.daemon_with(options | _AS_SHIPPED | self._options, wait=wait) as daemon:
+        with self._rig.daemon_with(options | _OPTIONS | self._options, wait=wait) as daemon:
             yield _OrbitdFleet(daemon, marks)
 
 
-# the options that the tests' daemon has otherwise
-_AS_SHIPPED = {"restart.backoff_first": "500ms", "restart.backoff_longest": "60s", "restart.max_restarts": 10}
+# as shipped, where the daemon of the tests is more hasty; and no wait for what the others have not
+_OPTIONS = {
+    "restart.backoff_first": "500ms",
+    "restart.backoff_longest": "60s",
+    "restart.max_restarts": 10,
+    "reload.canary_time": "0",
+    "reload.probation": "0",
+}
 
 
 class _OrbitdFleet:
