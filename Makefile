@@ -1,6 +1,6 @@
 # The verbs of the workbench; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help venv run check test test-fast bench bench-supervision manual session format
+.PHONY: help venv run check test test-fast test-faults bench bench-supervision manual session format
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -40,6 +40,9 @@ test: venv  ## every test, those of the real daemon included
 
 test-fast: venv  ## every test that takes milliseconds: no daemon, nothing slow
 	$(BIN)/pytest -m '$(FAST)'
+
+test-faults: venv  ## long storms of signals and kills, and a fault at every step; ORBITD_STORM_SECONDS=120
+	ORBITD_STORM_SECONDS=$(or $(ORBITD_STORM_SECONDS),120) $(BIN)/pytest tests/daemon/test_storms.py tests/daemon/test_steps_fail.py
 
 bench: venv  ## measure, beside a hand-written loop on the same machine
 	$(BIN)/python -m bench
