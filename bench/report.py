@@ -47,8 +47,8 @@ class Row:
         value = statistics.median(self.values)
         ratio = value / reference if self.beside and (reference := statistics.median(self.beside)) else math.nan
         verdict = "" if self.goal is None else f"{self.goal} {'met' if self.goal.is_met(value, ratio) else '**missed**'}"
-        beside = f"{self.beside_name}: {_spread(self.beside)}" if self.beside else self.beside_name
-        return self.target, self.what, _spread(self.values), beside, "" if math.isnan(ratio) else f"{_short(ratio)} ×", verdict
+        beside = f"{self.beside_name}: {spread(self.beside)}" if self.beside else self.beside_name
+        return self.target, self.what, spread(self.values), beside, "" if math.isnan(ratio) else f"{short(ratio)} ×", verdict
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
@@ -79,17 +79,21 @@ LEGEND = (
 
 def table(rows: Iterable[Row]) -> str:
     """A Markdown table."""
-    lines = [("target", "what", "orbitd", "beside it", "ratio", "should be"), ("---",) * 6, *(row.cells() for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown(("target", "what", "orbitd", "beside it", "ratio", "should be"), (row.cells() for row in rows))
 
 
-def _spread(values: Sequence[float]) -> str:
+def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table of these texts."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *lines))
+
+
+def spread(values: Sequence[float]) -> str:
     """The median, and from where to where the rounds went."""
-    middle = _short(statistics.median(values))
-    return middle if len(values) == 1 else f"{middle} ({_short(min(values))}–{_short(max(values))})"
+    middle = short(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({short(min(values))}–{short(max(values))})"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Three digits, and never an exponent."""
     if value == 0:
         return "0"

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +49,7 @@ class Rig:
 
     def __init__(self, cluster: Cluster, folder: Path, effort: Effort) -> None:
         self.cluster, self.effort = cluster, effort
-        self._folder = folder
+        self.folder = folder
         self._numbers = itertools.count(1)
 
     @cached_property
@@ -83,14 +83,18 @@ class Rig:
         with self.connect(self.cluster.dsn()) as connection:
             return str(connection.execute("show server_version").fetchall()[0][0])
 
-    @contextmanager
-    def daemon(self, **options: object) -> Iterator[Daemon]:
+    def daemon(self, **options: object) -> AbstractContextManager[Daemon]:
         """A daemon with all children ready; `options` as `section.key`. At the end it interrupts what it has in hand."""
+        return self.daemon_with(options)
+
+    @contextmanager
+    def daemon_with(self, options: Mapping[str, object], *, wait: bool = True) -> Iterator[Daemon]:
+        """The same; unless we `wait`, its children may never be ready."""
         settings = {"app.pipelines": ["bench.pipelines"], "app.path": [str(ROOT)], **options}
         with self._copy_of(self._orbit) as dsn:
-            daemon = Daemon(self._folder / str(next(self._numbers)), dsn, "", **settings)
+            daemon = Daemon(self.folder / str(next(self._numbers)), dsn, "", **settings)
             try:
-                daemon.start()
+                daemon.start(wait=wait)
                 yield daemon
                 daemon.signal(signal.SIGQUIT)
                 daemon.await_exit()
@@ -145,7 +149,7 @@ def pids_by_role(daemon: Daemon) -> dict[str, list[int]]:
 
 
 @contextmanager
-def rigged(effort: Effort) -> Iterator[Rig]:
+def rigged(effort: Effort = Effort()) -> Iterator[Rig]:
     """A rig of its own, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="orbitd-bench-"))
     cluster = Cluster(folder / "postgres", settings=_SETTINGS)

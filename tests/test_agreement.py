@@ -27,6 +27,7 @@ from tests.support.postgres import missing_rig
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf/orbitd.toml"
 DOCUMENTATION = ROOT / "docs/configuration.md"
+SUPERVISION = (ROOT / "docs/supervision.md").read_text()
 PAGES = sorted((ROOT / "man").glob("*.[1-8]"))
 
 
@@ -140,10 +141,26 @@ class TestCommands:
         assert all(argument.help for argument in all_arguments(command))
 
 
-def test_every_signal_that_the_arbiter_catches_is_in_the_manual() -> None:
-    part = page("orbitd.8").partition(".SH SIGNALS\n")[2].partition(".SH ")[0]
-    named = {name for line in re.findall(r"^\.BR? (.+)", part, re.MULTILINE) for name in re.findall(r"\b[A-Z]{3}[A-Z0-9]*\b", line)}
-    assert named == set(_SIGNALS) - {"CHLD"}
+class TestSignals:
+    CAUGHT = set(_SIGNALS) - {"CHLD"}  # that one is the kernel's, not the operator's
+
+    def test_every_one_that_the_arbiter_catches_is_in_the_manual(self) -> None:
+        part = page("orbitd.8").partition(".SH SIGNALS\n")[2].partition(".SH ")[0]
+        assert _signals_in(re.findall(r"^\.BR? (.+)", part, re.MULTILINE)) == self.CAUGHT
+
+    def test_they_and_no_others_are_in_the_page_on_supervision(self) -> None:
+        part = SUPERVISION.partition("| signal | meaning |")[2].partition("\n\n")[0]
+        assert _signals_in(re.findall(r"^\| ([^|]+) \|", part, re.MULTILINE)) == self.CAUGHT
+
+
+def _signals_in(lines: list[str]) -> set[str]:
+    return {name for line in lines for name in re.findall(r"\b[A-Z]{3}[A-Z0-9]*\b", line)}
+
+
+def test_every_option_in_the_page_on_supervision_exists() -> None:
+    named = re.findall(rf"`((?:{'|'.join(SECTIONS)})\.[a-z_]+)", SUPERVISION)
+    assert named
+    assert {tuple(name.split(".")) for name in named} <= set(OPTIONS)
 
 
 class TestExitCodes:

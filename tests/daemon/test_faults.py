@@ -16,6 +16,7 @@ from orbitd.system import process
 from orbitd.system.postgres import Cluster
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually, kill_process_of
+from tests.support.leftovers import assert_nothing_is_left_over, open_descriptors
 
 pytestmark = pytest.mark.daemon
 
@@ -171,17 +172,15 @@ def test_a_restart_of_the_database_under_load_loses_nothing(
 
 
 def test_a_thousand_runs_survive_a_storm_of_kills(begin: Begin) -> None:
-    daemon = begin(WORK, **{"runs.max_crashes": 1000, "children.count": 3})
+    daemon = begin(WORK, **{"runs.max_crashes": 1000, "children.count": 3, "restart.min_uptime": "50ms"})
     with daemon.database() as connection:
         store.enqueue_many(connection, [{"pipeline": "short"}] * 1000)
-    open_before = _open_descriptors(daemon)
+    open_before = open_descriptors(daemon)
     kills = _storm(daemon, daemon.child_pids)
     _await_all_done(daemon, 1000)
     assert kills > 3
     daemon.await_status(lambda status: status["children"]["ready"] == 3)
-    assert len(daemon.child_pids()) == 3
-    _assert_nothing_is_left_over(daemon)
-    eventually(lambda: _open_descriptors(daemon), lambda seen: seen <= open_before)
+    assert_nothing_is_left_over(daemon, count=3, descriptors=open_before)
 
 
 def test_a_storm_that_also_hits_arbiter_janitor_and_mold_loses_nothing(begin: Begin) -> None:
@@ -198,7 +197,7 @@ def test_a_storm_that_also_hits_arbiter_janitor_and_mold_loses_nothing(begin: Be
             kill_process_of(daemon, daemon.pid_of(role))
     _await_all_done(daemon, 1000)
     daemon.await_status(lambda status: status["children"]["ready"] == 2)
-    _assert_nothing_is_left_over(daemon)
+    assert_nothing_is_left_over(daemon, count=2)
 
 
 def _await_gone(daemon: Daemon, pid: int) -> None:
@@ -226,20 +225,3 @@ def _await_all_done(daemon: Daemon, count: int) -> None:
     eventually(lambda: daemon.query(summary)[0], lambda seen: seen["runs"] >= count, seconds=25)
     assert daemon.query(summary) == [{"outcomes": count, "runs": count}]
     assert daemon.query("select (select count(*) from orbit.live) + (select count(*) from orbit.failed) as n") == [{"n": 0}]
-
-
-def _assert_nothing_is_left_over(daemon: Daemon) -> None:
-    """No zombie and no stray."""
-    children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children")
-    eventually(lambda: [process.stat(int(pid)) for pid in children.read_text().split()], lambda seen: len(seen) == _expected(daemon))
-    zombies = [stat for pid in children.read_text().split() if (stat := process.stat(int(pid))) and stat.state == "Z"]
-    assert zombies == []
-
-
-def _open_descriptors(daemon: Daemon) -> int:
-    return len(list(Path(f"/proc/{daemon.pid}/fd").iterdir()))
-
-
-def _expected(daemon: Daemon) -> int:
-    """Mold, janitor, children."""
-    return 2 + int(daemon.status()["children"]["target"])
