@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from orbitd.control import peer
-from orbitd.control.commands import COMMANDS, Command, Role
+from orbitd.control.commands import COMMANDS, Command, Kind, Role
 from orbitd.control.peer import EVERYONE, Access, Peer
 from orbitd.control.server import Server
 from orbitd.control.wire import Answer, encode_request, parse_answer
@@ -44,12 +44,7 @@ with socket.socket(socket.AF_UNIX) as asker:
             sys.stdout.write(line)
 """
 PATIENCE_SECONDS = 20.0
-ARGUMENTS: dict[str, dict[str, object]] = {
-    "scale": {"amount": "2"},
-    "kill": {"slot": 0},
-    "stack": {"object": "0"},
-    "loglevel": {"level": "info"},
-}
+A_VALUE: dict[Kind, object] = {Kind.INTEGER: 0, Kind.AMOUNT: "2", Kind.TEXT: "info"}
 
 
 @pytest.fixture
@@ -59,6 +54,11 @@ def folder() -> Iterator[Path]:
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
+
+
+def required(command: Command) -> dict[str, object]:
+    """The least that a command must be given."""
+    return {argument.name: A_VALUE[argument.kind] for argument in command.arguments if argument.positional and argument.default is None}
 
 
 class Daemon:
@@ -80,7 +80,7 @@ class Daemon:
         return {name for name, answer in zip(COMMANDS, answers, strict=True) if json.loads(answer)["ok"]}
 
     def _answers(self, commands: Sequence[str], user: int, group: int, *more_groups: int) -> list[bytes]:
-        lines = "".join(encode_request(name, ARGUMENTS.get(name, {})).decode() for name in commands)
+        lines = "".join(encode_request(name, required(COMMANDS[name])).decode() for name in commands)
         command = [str(PYTHON), "-I", "-c", ASK, str(self.path), lines]
         asker = subprocess.Popen(
             command, user=user, group=group, extra_groups=more_groups, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE

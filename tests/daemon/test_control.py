@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from orbitd.control import client
-from orbitd.errors import ConfigError, UsageError, WaitTimeout
+from orbitd.errors import ConfigError, Conflict, UsageError, WaitTimeout
 from orbitd.system.slots import SlotMemory
 from tests.ctl.schemas import check
 from tests.daemon.conftest import Begin
@@ -175,12 +175,17 @@ def test_no_verb_that_takes_long_holds_up_another(daemon: Daemon, tmp_path: Path
         assert daemon.ask("scale", amount="3", wait=True)["children"] == 3
         assert daemon.ask("reload", wait=True)["generation"] == 2
         assert daemon.ask("loglevel", level="debug")["changed"]
+        daemon.write_code("import time; time.sleep(60)", "slow.py")
+        reloaded = threads.submit(daemon.ask, "reload", wait=True)
+        daemon.await_status(lambda status: status["last_reload"]["ok"] is None)
         assert not drained.done()
         daemon.ask("stop")
+        for awaited in (drained, reloaded):
+            with pytest.raises(Conflict, match="the daemon is stopping"):  # what a stop has overtaken is not waited for
+                awaited.result()
         assert daemon.status()["state"] == "draining"
         assert daemon.slot_running(run_id)["state"] == "draining"
-        (tmp_path / "done").touch()
-        drained.result()
+    (tmp_path / "done").touch()
     assert daemon.await_exit() == 0
     assert daemon.describe(run_id)["state"] == "succeeded"
 
