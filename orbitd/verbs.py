@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -87,7 +88,7 @@ class Verbs:
                 return Answer(error=Conflict(f"the daemon is stopping: {name} will not be completed", "start it again"))
             return answer
 
-        return Pending(check)
+        return replace(pending, check=check)
 
     # --- changes ---
 

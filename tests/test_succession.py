@@ -25,15 +25,16 @@ HANDED_OVER = {
     },
     "fleet": {"slots", "_molds", "_children", "_janitor", "_mark"},
     "vitals": {"tally", "findings"},
-    "generations": {"serving", "reload", "_loaded", "_pipelines"},
+    "generations": {"serving", "reload", "_loaded", "_pipelines", "_fingerprints"},
     "ring": {"_events", "last_number"},
 }
 MADE_ANEW = {
     "arbiter": {
         *("wakeup", "limits", "exit_code", "import_error", "_errand"),  # `once` is not upgraded, nor is who stops or starts
-        *("_next_look", "_next_report", "_is_record_stale", "_is_judged", "_is_handed_back"),
+        *("_scales", "inquiries", "_service"),  # they look again, and say again what they have said
+        *("looked_at", "_next_look", "_next_report", "_decided_at", "_wake_at", "_is_record_stale", "_is_judged", "_is_handed_back"),
     },
-    "fleet": {"_owner", "_wakeup", "_burials", "_samples"},
+    "fleet": {"_owner", "_wakeup", "_burials", "_orphans", "_strays"},
     "vitals": {"_slots", "stuck_runs"},
     "generations": {"_load"},
     "ring": {"_dropped"},

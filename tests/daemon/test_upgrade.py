@@ -206,7 +206,7 @@ def test_signals_that_arrive_at_the_exec_are_heeded_by_the_new_program(daemon: D
     assert kill_process_of(daemon, victim)
     (custom / "go").touch()
     daemon.await_status(lambda status: status["generation"] == 3 and status["children"]["ready"] == 3 == len(status["slots"]))
-    assert "crashed:SIGKILL" in [event["status"] for event in daemon.events("child_exited")]
+    assert "crashed:SIGKILL" in [event["cause"] for event in daemon.events("child_exited")]
     (custom / "begun").unlink()
     (custom / "go").unlink()
     daemon.signal(signal.SIGUSR2)
