@@ -14,20 +14,22 @@ of what its children die of.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from functools import partial
 
 from setproctitle import setproctitle
 
+from orbitd import __version__
 from orbitd.config import Loaded, Settings
 from orbitd.control.ring import Ring
 from orbitd.control.server import Server
 from orbitd.errand import Errand
-from orbitd.errors import ExitCode, OrbitError
-from orbitd.fleet import Death, Fleet
+from orbitd.errors import Conflict, ExitCode, OrbitError
+from orbitd.fleet import Death, Fleet, Keep
 from orbitd.generations import Generations, Reload, limits_of
 from orbitd.incarnation import Incarnation
 from orbitd.inquiry import Inquiries, Sight, look_at
@@ -41,12 +43,14 @@ from orbitd.rules.states import Charge, DaemonState, Phase, StopLevel
 from orbitd.rules.supervise import Desired
 from orbitd.scales import Scales
 from orbitd.service import Service
+from orbitd.succession import Estate, Succession
 from orbitd.system import clock, log, process
 from orbitd.system.channel import ChannelClosed, Message
 from orbitd.system.loop import Loop
-from orbitd.system.slots import MAX_SLOTS
+from orbitd.system.pidfile import PidFile
+from orbitd.system.slots import MAX_SLOTS, SharedSlots
 from orbitd.system.wakeup import Wakeup
-from orbitd.vitals import Vitals
+from orbitd.vitals import DatabaseNews, Vitals
 
 _MOST_KILLED_IMPORTS = 3
 _BLAMELESS = (signal.SIGKILL, signal.SIGTERM)
@@ -54,43 +58,33 @@ _SAID_BY_STATE = {"starting", "stopping", "paused", "database_down"}
 _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "TSTP", "CONT", "CHLD")
 
 
-@dataclass(slots=True)
-class DatabaseNews:
-    """What the janitor last said of the database, and since when it says so: until its first word, since it could say one.
-
-    `is_word`: it has said one. `was_up`: the database has been there once.
-    """
-
-    is_up: bool = False
-    why: str | None = "not connected yet"
-    command: str = "orbitd check --connect"
-    since: float = field(default_factory=clock.now)
-    is_word: bool = False
-    was_up: bool = False
-
-
 class Arbiter:
-    """Supervises; see the module's text. `load` reads the configuration anew and raises ConfigError.
+    """Supervises; see the module's text. With an `estate` it goes on where another version of orbitd stopped, in this very process.
 
     With `once` it does what is due, and ends by itself: with OK, DATABASE_UNAVAILABLE, or FAILED when no child stays alive.
     """
 
-    def __init__(self, loaded: Loaded, load: Callable[[], Loaded], incarnation: Incarnation, once: Once | None = None) -> None:
-        self._generations, self._incarnation = Generations(loaded, load), incarnation
+    def __init__(
+        self, generations: Generations, incarnation: Incarnation, once: Once | None = None, *, estate: Estate | None = None
+    ) -> None:
+        self._generations, self._incarnation = generations, incarnation
         self.wakeup = Wakeup()
-        self.fleet = Fleet(self, self.wakeup, once.most_runs if once else None)
+        slots = SharedSlots(**estate.fleet.slots) if estate else SharedSlots.create(once.most_runs if once else None)
+        self.fleet = Fleet(self, self.wakeup, slots)
         log.follow(self.fleet.slots.header)
         self.vitals, self._scales, self.inquiries = Vitals(self.fleet.slots), Scales(self.note), Inquiries(self.fleet)
-        self.limits = limits_of(loaded.settings)
+        self.limits = limits_of(self.settings)
         self.roster = Roster.of(MAX_SLOTS, self.limits)
-        self.desired = Desired(count=min(loaded.settings.children.count, (once and once.most_runs) or MOST_CHILDREN))
+        self.desired = Desired(count=min(self.settings.children.count, (once and once.most_runs) or MOST_CHILDREN))
         self.ring = Ring()
         self._errand = Errand(once, self.fleet.slots, self._look_for_work) if once else None
         self.database = DatabaseNews()
         self.exit_code = ExitCode.OK
         self.import_error: str | None = None
         self._server: Server | None = None
-        self._service = Service(loaded.environ)
+        self._pid_file: PidFile | None = None
+        self._service = Service(generations.serving.environ)
+        self.succession = Succession(self.fleet, self._take_stock)
         self._boot_id: str | None = None
         self._unburied: dict[str, Message] = {}
         self.looked_at = self._next_look = self._next_report = 0.0
@@ -98,6 +92,8 @@ class Arbiter:
         self._is_record_stale = True
         self._is_judged = False
         self._is_handed_back = False
+        if estate:
+            self._inherit(estate)
 
     @property
     def settings(self) -> Settings:
@@ -109,9 +105,9 @@ class Arbiter:
         """The last reload, or the start."""
         return self._generations.reload
 
-    def serve(self, server: Server) -> None:
-        """Answer on this control socket, which turns in our loop."""
-        self._server = server
+    def serve(self, server: Server, pid_file: PidFile | None) -> None:
+        """Answer on this control socket, which turns in our loop; an upgrade hands it over, and the pid file."""
+        self._server, self._pid_file = server, pid_file
 
     def run(self) -> ExitCode:
         """Supervise until told to stop and everybody has left."""
@@ -119,11 +115,12 @@ class Arbiter:
         process.become_subreaper()  # where the kernel has none, nothing is forked: see `process.lacking`
         self.wakeup.catch([getattr(signal, f"SIG{name}") for name in _SIGNALS], self._on_signal)
         log.tell_also(self.ring)
-        self.fleet.slots.header.is_awaited = int(self._errand is not None)
-        parts = (self.look, self._run_errand, self._decide, self._tell, self._tell_service_manager)
+        self.fleet.slots.header.is_awaited = int(self.desired.is_paused or self._errand is not None)
+        parts = (self.look, self._run_errand, self._decide, self._tell, self._tell_service_manager, self._upgrade)
         loop = Loop(self.wakeup, parts, self._plan)
         while not supervise.is_finished(self.roster, self.desired) or self.fleet.has_strays:
             loop.turn()
+        self.succession.abandon()
         if self._is_handed_back:
             self._incarnation.end()
         if self._errand:
@@ -178,7 +175,7 @@ class Arbiter:
     def _next_deadline(self) -> float:
         now = clock.now()
         due = supervise.next_deadline(self.roster, self.desired, self.limits, now)
-        due = min(due, self._service.next_deadline(), self.inquiries.next_deadline)
+        due = min(due, self._service.next_deadline(), self.inquiries.next_deadline, self.succession.next_deadline)
         if self._server and (server_due := self._server.next_deadline()) is not None:
             due = min(due, server_due)
         if self._errand:
@@ -213,7 +210,7 @@ class Arbiter:
         before = {finding.code for finding in self.vitals.findings}
         is_starting = self.reload.generation == 1 and self.reload.ok is None
         why = None if self.database.is_up else self.database.why
-        news = health.News(why, self.database.command, self.reload.error if self.reload.ok is False else None)
+        news = health.News(why, self.database.command, self.reload.error if self.reload.ok is False else None, self.succession.error)
         findings = self.vitals.judge(self.settings, self.roster, self.desired, news, is_starting=is_starting)
         self._is_judged = True
         if self._errand is None and before != {finding.code for finding in findings}:
@@ -244,7 +241,7 @@ class Arbiter:
                 self._child_booted(slot)
             case events.DeathJudged(slot, judged):
                 _log_exit(slot, judged)
-            case events.JanitorExited() if not self.desired.stop_level:
+            case events.JanitorExited() if not self.desired.stop_level and self.roster.janitor.dismissed_at is None:
                 log.warn("janitor_exited")
         if self._errand and isinstance(event, events.ChildExited):
             self._errand.note_change()
@@ -539,7 +536,7 @@ class Arbiter:
 
     # --- what the operator wants ---
 
-    def _on_signal(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:  # noqa: C901 - one arm a signal: the list is the point
         match signal.Signals(number):
             case signal.SIGTERM | signal.SIGINT:
                 self.stop(StopLevel(min(self.desired.stop_level + 1, StopLevel.KILL)))
@@ -560,6 +557,9 @@ class Arbiter:
                 self.fleet.reap()
             case signal.SIGUSR1:
                 self.reopen()
+            case signal.SIGUSR2:
+                with contextlib.suppress(OrbitError):  # it is in the log
+                    self.start_upgrade()
             case other:
                 log.event("signal_ignored", signal=other.name)
 
@@ -620,6 +620,74 @@ class Arbiter:
         self._generations.stage(generation)
         self.desired.generation = generation
         return generation
+
+    # --- upgrade in place: see succession.py ---
+
+    def start_upgrade(self) -> None:
+        """Have the orbitd that is installed now take our place, if it can. Joins an upgrade that is under way. Raises Conflict."""
+        if self._errand or self.desired.stop_level or not self.roster.generation:
+            state = "stopping" if self.desired.stop_level else "starting" if self._errand is None else "there for one errand"
+            log.warn("upgrade_refused", why=state)
+            raise Conflict(f"the daemon is {state}: it cannot be upgraded", "start the new version afterwards")
+        self._is_judged = False
+        self.succession.begin(self.limits.boot_seconds)
+
+    def _upgrade(self) -> None:
+        """Hand over to the new version once its rehearsal has passed. As the new version, settle in first."""
+        if self.succession.arrive():
+            self._settle_in()
+        if not self.succession.is_due():
+            return
+        with self.wakeup.deaf():
+            if self.desired.stop_level:
+                self.succession.fail("the daemon was told to stop")
+            else:
+                if self._server:
+                    self._server.dismiss(Conflict("orbitd is upgraded in place; what was asked for goes on", "see: orbitctl status"))
+                self.succession.hand_over(self.limits.boot_seconds)
+        self._tell()
+
+    def _take_stock(self, keep: Keep) -> Estate:
+        """All that `_inherit` goes on with: whatever is not here begins anew."""
+        server = self._server
+        if server is None:
+            raise OrbitError("there is no control socket to hand over")
+        return Estate(
+            pid=os.getpid(),
+            version=__version__,
+            fds=[],
+            generations=self._generations.hand_over(),
+            incarnation=self._incarnation.hand_over(keep),
+            fleet=self.fleet.hand_over(keep),
+            server=server.hand_over(keep),
+            pid_file=self._pid_file.hand_over(keep) if self._pid_file else None,
+            ring=self.ring.hand_over(),
+            roster=self.roster,
+            desired=self.desired,
+            tally=self.vitals.tally,
+            findings=self.vitals.findings,
+            database=self.database,
+            boot_id=self._boot_id,
+            unburied=self._unburied,
+        )
+
+    def _inherit(self, estate: Estate) -> None:
+        self.fleet.inherit(estate.fleet)
+        self.ring.inherit(estate.ring)
+        self.roster, self.desired = estate.roster, estate.desired
+        self.roster.limits = self.limits
+        self.vitals.tally, self.vitals.findings, self.database = estate.tally, estate.findings, estate.database
+        self._boot_id, self._unburied = estate.boot_id, estate.unburied
+        self.succession.predecessor = estate.version
+
+    def _settle_in(self) -> None:
+        """Put our code in the place of the old one, after a turn of the loop: whoever waits for this has been heard again."""
+        self.fleet.reap()
+        if self.roster.janitor.pid is not None:
+            self.fleet.kill_janitor()  # that loses nothing: the lease outlasts its successor's start
+            self.note(events.JanitorDismissed(clock.now()))
+        with contextlib.suppress(OrbitError):  # it is in the log, and in the status
+            self.start_reload()
 
     # --- orbitd once ---
 

@@ -12,7 +12,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from orbitd.rules.limits import Limits
 from orbitd.rules.recycling import most_runs
 from orbitd.rules.states import Activity, Reason
 from orbitd.system import clock, log, process
-from orbitd.system.channel import Channel, ChannelClosed, Message
+from orbitd.system.channel import Channel, ChannelClosed, ChannelEstate, Message
 from orbitd.system.notify import without_service
 from orbitd.system.orphans import Orphans
 from orbitd.system.process import Ended, Process
@@ -47,6 +47,33 @@ class Death:
     child_id: int
     will: Will
     stack: str
+
+
+Keep = Callable[[int], int]
+"""Takes down a descriptor that must outlive the exec, and returns it."""
+OnEnd = Callable[[ExitStatus], None]
+
+
+@dataclass(frozen=True, slots=True)
+class HandEstate:
+    """What one process hands over."""
+
+    channel: ChannelEstate
+    process: Process | None
+    nonce: str
+    is_mourned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FleetEstate:
+    """All that a fleet hands over to the next program: its processes, and the memory that it shares with them."""
+
+    slots: dict[str, Any]
+    layout: dict[str, int]
+    molds: dict[int, HandEstate]
+    children: dict[int, HandEstate]
+    janitor: HandEstate | None
+    mark: str
 
 
 class Owner(Protocol):
@@ -74,12 +101,21 @@ class _Hand:
     nonce: str = ""
     is_mourned: bool = False
 
+    def hand_over(self, keep: Keep) -> HandEstate:
+        if self.process and self.process.pidfd is not None:
+            keep(self.process.pidfd)
+        return HandEstate(self.channel.hand_over(keep), self.process, self.nonce, self.is_mourned)
+
+    @classmethod
+    def inherit(cls, estate: HandEstate) -> _Hand:
+        return cls(Channel.inherit(estate.channel), estate.process, estate.nonce, estate.is_mourned)
+
 
 class Fleet:
     """All processes of this daemon."""
 
-    def __init__(self, owner: Owner, wakeup: Wakeup, most_runs: int | None = None) -> None:
-        self.slots = SharedSlots.create(most_runs)
+    def __init__(self, owner: Owner, wakeup: Wakeup, slots: SharedSlots) -> None:
+        self.slots = slots
         self._owner, self._wakeup = owner, wakeup
         self._molds: dict[int, _Hand] = {}
         self._children: dict[int, _Hand] = {}
@@ -88,6 +124,49 @@ class Fleet:
         self._strays: set[int] = set()
         self._mark = os.urandom(8).hex()
         self._orphans = Orphans()
+
+    # --- over an upgrade ---
+
+    def hand_over(self, keep: Keep) -> FleetEstate:
+        """What `inherit` needs. Nothing is let go of."""
+        for fd in self.slots.fds:
+            keep(fd)
+        return FleetEstate(
+            slots=self.slots.description,
+            layout=self.slots.layout(),
+            molds={generation: hand.hand_over(keep) for generation, hand in self._molds.items()},
+            children={slot: hand.hand_over(keep) for slot, hand in self._children.items()},
+            janitor=self._janitor.hand_over(keep) if self._janitor else None,
+            mark=self._mark,
+        )
+
+    def inherit(self, estate: FleetEstate) -> None:
+        """Go on with these processes: as a fresh fleet, with the shared memory of the one before."""
+        self._mark = estate.mark
+        for generation, left in estate.molds.items():
+            self._molds[generation] = hand = _Hand.inherit(left)
+            self._await_end(hand, partial(self._bury_mold, generation))
+            self._watch(hand, partial(self._owner.mold_said, generation))
+        for slot, left in estate.children.items():
+            self._children[slot] = hand = _Hand.inherit(left)
+            if hand.process:
+                self._await_end(hand, partial(self._bury_child, slot))
+            self._watch(hand, partial(self._child_said, slot, hand), partial(self._child_hung_up, slot, hand))
+        if estate.janitor:
+            self._janitor = hand = _Hand.inherit(estate.janitor)
+            self._await_end(hand, self._bury_janitor)
+            self._watch(hand, self._owner.janitor_said)
+
+    def exec_guest(self, command: Sequence[str], environ: Mapping[str, str], fds: Sequence[int], output_fd: int, on_end: OnEnd) -> Process:
+        """Exec a program that is none of the daemon's processes; tell how it ended. Raises OSError."""
+        guest = process.spawn(command, keep_fds=fds, environment=without_service(environ), output_fd=output_fd)
+
+        def bury(ended: Ended) -> None:
+            self._end_process(guest)
+            on_end(ended.status)
+
+        self._await_process(guest, bury)
+        return guest
 
     # --- molds ---
 
@@ -263,9 +342,11 @@ class Fleet:
         return hand
 
     def _await_end(self, hand: _Hand, bury: Callable[[_Hand, Ended], None]) -> None:
+        self._await_process(_process(hand), partial(bury, hand))
+
+    def _await_process(self, living: Process, bury: Callable[[Ended], None]) -> None:
         """Have it buried when it has ended. Without a pidfd SIGCHLD alone tells."""
-        living = _process(hand)
-        self._burials[living.pid] = partial(bury, hand)
+        self._burials[living.pid] = bury
         if living.pidfd is not None:
             self._wakeup.watch(living.pidfd, self.reap)
 
@@ -345,14 +426,17 @@ class Fleet:
         self.slots.clear(slot)
 
     def _end(self, hand: _Hand) -> int:
+        peak_bytes = self._end_process(_process(hand))
+        self._close(hand)
+        return peak_bytes
+
+    def _end_process(self, dead: Process) -> int:
         """Kill what is left of its group, and reap it; its peak memory."""
-        dead = _process(hand)
         process.kill_group(dead.pid)
         peak_bytes = process.reap(dead.pid)
         if dead.pidfd is not None:
             self._wakeup.forget(dead.pidfd)
         dead.close()
-        self._close(hand)
         return peak_bytes
 
     def _close(self, hand: _Hand) -> None:

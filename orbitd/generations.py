@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from orbitd import config
-from orbitd.config import Loaded, Settings
+from orbitd.config import Loaded, Origin, Settings
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.limits import Backoff, Limits
 from orbitd.system import log
@@ -30,16 +31,54 @@ class Reload:
     exit_code: ExitCode = ExitCode.OK
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigurationEstate:
+    """A generation's configuration."""
+
+    settings: dict[str, dict[str, Any]]
+    origins: dict[str, tuple[str, Any]]
+    environ: dict[str, str]
+    files: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationsEstate:
+    """What the generations hand over to the next program."""
+
+    serving: int
+    loaded: dict[int, ConfigurationEstate]
+    pipelines: dict[int, list[dict[str, Any]]]
+    fingerprints: dict[int, str]
+    reload: Reload
+
+
 class Generations:
     """`serving` is the configuration of the generation that serves, environment included; `reload` is the last one, or the start."""
 
-    def __init__(self, loaded: Loaded, load: Callable[[], Loaded]) -> None:
+    def __init__(
+        self, loaded: Loaded, load: Callable[[], Loaded], *, known: dict[int, Loaded] | None = None, reload: Reload | None = None
+    ) -> None:
+        """`load` reads the configuration anew and raises ConfigError. `known` are all generations', if this is not the first."""
         self.serving = loaded
-        self.reload = Reload(generation=1, at=time.time())
+        self.reload = reload or Reload(generation=1, at=time.time())
         self._load = load
-        self._loaded = {1: loaded}
+        self._loaded = known or {1: loaded}
         self._pipelines: dict[int, list[dict[str, Any]]] = {}
         self._fingerprints: dict[int, str] = {}
+
+    def hand_over(self) -> GenerationsEstate:
+        """What `inherit` needs."""
+        serving = next(generation for generation, loaded in self._loaded.items() if loaded is self.serving)
+        loaded = {generation: _estate(loaded) for generation, loaded in self._loaded.items()}
+        return GenerationsEstate(serving, loaded, self._pipelines, self._fingerprints, self.reload)
+
+    @classmethod
+    def inherit(cls, estate: GenerationsEstate, load: Callable[[], Loaded]) -> Generations:
+        """Go on with these. Raises TypeError for an option that we do not know."""
+        loaded = {generation: _loaded(left) for generation, left in estate.loaded.items()}
+        generations = cls(loaded[estate.serving], load, known=loaded, reload=estate.reload)
+        generations._pipelines, generations._fingerprints = estate.pipelines, estate.fingerprints
+        return generations
 
     def of(self, generation: int) -> Loaded:
         """The configuration of a generation that serves or is staged."""
@@ -101,6 +140,21 @@ class Generations:
         self._loaded = {each: loaded for each, loaded in self._loaded.items() if each in generations}
         self._pipelines = {each: specs for each, specs in self._pipelines.items() if each in generations}
         self._fingerprints = {each: digest for each, digest in self._fingerprints.items() if each in generations}
+
+
+def _estate(loaded: Loaded) -> ConfigurationEstate:
+    origins = {".".join(key): (origin.where, origin.written) for key, origin in loaded.origins.items()}
+    return ConfigurationEstate(asdict(loaded.settings), origins, dict(loaded.environ), [str(path) for path in loaded.files])
+
+
+def _loaded(estate: ConfigurationEstate) -> Loaded:
+    """With the defaults of the options that are new since."""
+    defaults = config.survey(None, environ={})
+    settings = asdict(defaults.settings)
+    for section, values in estate.settings.items():
+        settings.setdefault(section, {}).update(values)
+    origins = {key: Origin(*estate.origins.get(".".join(key), origin)) for key, origin in defaults.origins.items()}
+    return Loaded(Settings.of(settings), origins, (), tuple(map(Path, estate.files)), estate.environ)
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,15 @@ from orbitd.system import log, process
 _PATIENCE_MS = 2000
 _LOOK_AGAIN_SECONDS = 0.01
 _NAME = "incarnation.json"
+
+
+@dataclass(frozen=True, slots=True)
+class IncarnationEstate:
+    """What an incarnation hands over to the program that goes on with it."""
+
+    path: str
+    former_boot_id: str | None
+    lock_fd: int
 
 
 @dataclass(slots=True)
@@ -59,6 +69,15 @@ class Incarnation:
             for entry in former["processes"]:
                 _see_off(entry["pid"], entry["start_ticks"])
         return cls(path, former.get("boot_id") if former else None, lock_fd)
+
+    def hand_over(self, keep: Callable[[int], int]) -> IncarnationEstate:
+        """What `inherit` needs, the lock too: it is never let go of."""
+        return IncarnationEstate(str(self.path), self.former_boot_id, keep(self._lock_fd))
+
+    @classmethod
+    def inherit(cls, estate: IncarnationEstate) -> Incarnation:
+        """The same incarnation, in another program."""
+        return cls(Path(estate.path), estate.former_boot_id, estate.lock_fd)
 
     def write(self, boot_id: str | None, processes: list[dict[str, int]]) -> None:
         """Note who lives now. A full disk is a warning: the next arbiter then waits for the lease."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,6 +60,7 @@ class Verbs:
             "stack": self._stack,
             "scale": self._scale,
             "reload": self._reload,
+            "upgrade": self._upgrade,
             "stop": self._stop,
             "pause": lambda _: self._pause(is_paused=True),
             "unpause": lambda _: self._pause(is_paused=False),
@@ -86,7 +88,7 @@ class Verbs:
                 return Answer(error=Conflict(f"the daemon is stopping: {name} will not be completed", "start it again"))
             return answer
 
-        return Pending(check)
+        return replace(pending, check=check)
 
     # --- changes ---
 
@@ -138,6 +140,29 @@ class Verbs:
         variables = sorted(name for name in now.environ.keys() | then.environ.keys() if now.environ.get(name) != then.environ.get(name))
         changed = [change._asdict() for change in changes(now, then)]
         return Answer(views.reload_plan(self._arbiter.roster.generation, changed, variables, then.warnings))
+
+    def _upgrade(self, args: Mapping[str, Any]) -> Reply:
+        """Over the exec it is asked again, of the new program, and joins there."""
+        self._arbiter.start_upgrade()
+
+        def check(_now: float) -> Answer | None:
+            upgrade, reload = self._arbiter.succession.upgrade, self._arbiter.reload
+            if upgrade is None or upgrade.ok is None:
+                return None
+            if not upgrade.ok:
+                message = f"the upgrade failed, orbitd {__version__} goes on: {upgrade.error}"
+                return Answer(error=OrbitError(message, "mend it, then: orbitctl upgrade --wait"))
+            if reload.ok is None:
+                return None
+            if not reload.ok:
+                return Answer(error=_reload_error(reload.error or "", reload.exit_code, self._arbiter.roster.generation))
+            message = f"orbitd {__version__} serves, generation {reload.generation}; it was {upgrade.before}"
+            facts = {"version": __version__, "before": upgrade.before, "pid": os.getpid(), "generation": reload.generation}
+            return Answer({**views.done("upgrade", message), **facts})
+
+        if args["wait"]:
+            return Pending(check, is_repeatable=True)
+        return Answer(views.done("upgrade", "the version that is installed now is tried, and takes over if it can", pid=os.getpid()))
 
     def _stop(self, args: Mapping[str, Any]) -> Reply:
         before = self._arbiter.desired.stop_level
@@ -251,7 +276,7 @@ class Verbs:
             items = ring.after(after, limit)
             return Answer(views.events(items, ring.last_number)) if items or not args["follow"] else None
 
-        return check(clock.now()) or Pending(check)
+        return check(clock.now()) or Pending(check, is_repeatable=True)
 
     def _stack(self, args: Mapping[str, Any]) -> Reply:
         """The child answers into its stack file; the arbiter looks for that at its next turns."""

@@ -6,6 +6,7 @@ The arbiter's look at shared memory feeds it; `orbitctl metrics`, `orbitctl heal
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,21 @@ from orbitd.units import rfc3339
 
 _MARGIN_SECONDS = 5.0
 """A run that is killed at the end of its time is gone by then."""
+
+
+@dataclass(slots=True)
+class DatabaseNews:
+    """What the janitor last said of the database, and since when it says so: until its first word, since it could say one.
+
+    `is_word`: it has said one. `was_up`: the database has been there once.
+    """
+
+    is_up: bool = False
+    why: str | None = "not connected yet"
+    command: str = "orbitd check --connect"
+    since: float = field(default_factory=clock.now)
+    is_word: bool = False
+    was_up: bool = False
 
 
 class Vitals:

@@ -12,6 +12,7 @@ from orbitd.cli.call import Act, Call
 from orbitd.cli.foreground import prepare, reader
 from orbitd.config import Settings
 from orbitd.errors import ConfigError, DatabaseUnavailable, ExitCode, OrbitError, UsageError
+from orbitd.generations import Generations
 from orbitd.incarnation import Incarnation
 from orbitd.rules.once import Once
 from orbitd.system import log
@@ -27,7 +28,7 @@ def run(call: Call) -> int:
     log.set_up("arbiter", loaded.settings.logging, host=loaded.settings.instance.name)
     once = Once(most_runs=call.args["max"])
     with tempfile.TemporaryDirectory(prefix="orbitd-once-") as folder:
-        arbiter = Arbiter(loaded, reader(call, _prepare), Incarnation.begin(Path(folder)), once=once)
+        arbiter = Arbiter(Generations(loaded, reader(call, _prepare)), Incarnation.begin(Path(folder)), once=once)
         announce(call, loaded, None)
         exit_code = arbiter.run()
     if exit_code is not ExitCode.OK:

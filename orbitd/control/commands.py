@@ -202,6 +202,17 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                 example="reload --wait",
                 role=Role.OPERATE,
             ),
+            Command(
+                "upgrade",
+                "changes",
+                "go on with the version of orbitd that is installed now",
+                (WAIT,),
+                "The daemon's process and its children stay, and so do the runs in hand; then a new generation is staged, as by `reload`. "
+                "The new version is tried beside the old one first: if that fails, nothing changes, --wait tells why, and ends with 1.",
+                (TIMEOUT,),
+                example="upgrade --wait",
+                role=Role.ADMIN,
+            ),
             Command("pause", "changes", "start no more runs; those in hand go on", role=Role.OPERATE),
             Command("unpause", "changes", "start runs again, after `pause` or `drain`", role=Role.OPERATE),
             Command(

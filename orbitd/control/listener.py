@@ -14,11 +14,13 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orbitd.errors import ConfigError, Conflict, OrbitError, why
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from orbitd.control.peer import Access
@@ -32,15 +34,31 @@ _OPEN_SOCKET_MODE, _OPEN_FOLDER_MODE = 0o666, 0o711
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class ListenerEstate:
+    """What a listener hands over to the next program, so that nobody is refused meanwhile."""
+
+    path: str
+    fd: int
+    identity: tuple[int, int]
+
+
 class Listener:
     """Listens on `path`, for whoever has `access`.
 
     Raises Conflict when another daemon listens there, ConfigError when the socket cannot be made.
     """
 
-    def __init__(self, path: Path, access: Access) -> None:
+    def __init__(self, path: Path, access: Access, estate: ListenerEstate | None = None) -> None:
         self._path, self._access = path, access
-        self.bind()
+        if estate:
+            self.socket, self._identity = socket.socket(fileno=estate.fd), estate.identity
+        else:
+            self.bind()
+
+    def hand_over(self, keep: Callable[[int], int]) -> ListenerEstate:
+        """What the constructor of the next program's listener needs."""
+        return ListenerEstate(str(self._path), keep(self.socket.fileno()), self._identity)
 
     def bind(self) -> None:
         """Make the socket, anew if its file is gone. Raises what the construction raises."""

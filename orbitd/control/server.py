@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orbitd.control.commands import Role
-from orbitd.control.listener import Listener
+from orbitd.control.listener import Listener, ListenerEstate
 from orbitd.control.peer import Access, Peer, peer_of
 from orbitd.control.wire import LONGEST_ANSWER_BYTES, LONGEST_REQUEST_BYTES, Answer, Garbled, Request, encode_answer, parse_request
 from orbitd.errors import OrbitError, Refused
@@ -49,6 +49,8 @@ class Pending:
     """An answer that is not known yet: `check(now)` returns it once it is."""
 
     check: Callable[[float], Answer | None]
+    is_repeatable: bool = False
+    """Whether the request may be asked once more: of the program that an upgrade brings."""
 
 
 Handler = Callable[[Request], Answer | Pending]
@@ -63,11 +65,36 @@ class _Connection:
     inbound: bytearray = field(default_factory=bytearray)
     outbound: bytes = b""
     pending: Pending | None = None
+    asked: bytes = b""
+    """The line that `pending` will answer."""
     last: bool = False
     """Whether it is closed after the answer in hand."""
 
     def has_request(self) -> bool:
         return not self.outbound and self.pending is None and b"\n" in self.inbound
+
+    def is_repeatable(self) -> bool:
+        return self.pending is None or self.pending.is_repeatable
+
+    def unanswered(self) -> bytes:
+        return (self.asked + b"\n" if self.pending else b"") + bytes(self.inbound)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEstate:
+    """A connection as it is handed over: what has been read of it and is to be answered."""
+
+    fd: int
+    inbound: bytes
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEstate:
+    """What a server hands over to the next program, so that nobody is refused meanwhile."""
+
+    listener: ListenerEstate
+    connections: list[ConnectionEstate]
 
 
 class Server:
@@ -84,6 +111,7 @@ class Server:
         *,
         access: Access | None = None,
         clock: Callable[[], float] = time.monotonic,
+        estate: ServerEstate | None = None,
     ) -> None:
         self._selector = selector
         self._handler = handler
@@ -91,8 +119,10 @@ class Server:
         self._access = access or Access()
         self._connections: set[_Connection] = set()
         self._accept_again_at: float | None = None
-        self._listener = Listener(path, self._access)
+        self._listener = Listener(path, self._access, estate.listener if estate else None)
         self._watch_listener()
+        for left in estate.connections if estate else ():
+            self._go_on(left)
 
     def next_deadline(self) -> float | None:
         """When the loop must turn next for the server's sake; None when only its callbacks matter."""
@@ -127,6 +157,22 @@ class Server:
             self._listener.bind()
             self._watch_listener()
 
+    def hand_over(self, keep: Callable[[int], int]) -> ServerEstate:
+        """What the constructor of the next program's server needs; each descriptor goes through `keep`.
+
+        A waiting request is asked again there, if that changes nothing more: whoever asks to read, or for the very upgrade.
+        """
+        taken = [connection for connection in self._connections if not connection.outbound and connection.is_repeatable()]
+        connections = [ConnectionEstate(keep(each.socket.fileno()), each.unanswered(), each.last) for each in taken]
+        return ServerEstate(self._listener.hand_over(keep), connections)
+
+    def dismiss(self, error: OrbitError) -> None:
+        """Tell those whose waiting requests cannot be handed over."""
+        for connection in list(self._connections):
+            if not connection.is_repeatable():
+                connection.last = True
+                self._reply(connection, Answer(error=error))
+
     def close(self) -> None:
         """Drop everyone, and remove the socket's file if it is still ours."""
         for connection in list(self._connections):
@@ -154,9 +200,8 @@ class Server:
             self._forget_listener()
             self._accept_again_at = self._clock() + _ACCEPT_PAUSE_SECONDS
             return
-        accepted.setblocking(False)
         peer = peer_of(accepted)
-        connection = _Connection(accepted, peer, self._access.role_of(peer), self._clock() + _READ_SILENCE_SECONDS)
+        connection = self._welcome(accepted, peer)
         refusal = self._access.refusal(peer) or self._crowding(connection)
         self._connections.add(connection)
         if refusal:
@@ -164,6 +209,17 @@ class Server:
             self._reply(connection, Answer(error=refusal))
         else:
             self._watch(connection, selectors.EVENT_READ)
+
+    def _welcome(self, accepted: socket.socket, peer: Peer) -> _Connection:
+        accepted.setblocking(False)
+        return _Connection(accepted, peer, self._access.role_of(peer), self._clock() + _READ_SILENCE_SECONDS)
+
+    def _go_on(self, left: ConnectionEstate) -> None:
+        accepted = socket.socket(fileno=left.fd)
+        connection = self._welcome(accepted, peer_of(accepted))
+        connection.inbound, connection.last = bytearray(left.inbound), left.last
+        self._connections.add(connection)
+        self._watch(connection, 0 if connection.last or connection.has_request() else selectors.EVENT_READ)
 
     def _crowding(self, connection: _Connection) -> Refused | None:
         """Why one more would be too many. However many others there are, they leave room for the admins."""
@@ -210,7 +266,7 @@ class Server:
 
     def _handle(self, connection: _Connection) -> None:
         line, _, rest = bytes(connection.inbound).partition(b"\n")
-        connection.inbound = bytearray(rest)
+        connection.asked, connection.inbound = line, bytearray(rest)
         outcome = self._guarded(lambda: self._answer(connection.peer, line))
         if isinstance(outcome, Pending):
             connection.pending = outcome

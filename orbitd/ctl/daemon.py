@@ -230,6 +230,7 @@ VERBS: Mapping[str, Verb] = {
     "version": version,
     "scale": order,
     "reload": reload,
+    "upgrade": order,
     "pause": order,
     "unpause": order,
     "stop": stop,

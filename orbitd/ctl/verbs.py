@@ -208,7 +208,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("stack", "health", "metrics", "version", "ping"),
         ),
         "runs": (*("enqueue", "cancel", "retry", "rerun", "resume", "recover", "dlq retry", "dlq resolve", "dlq delete"),),
-        "daemon": ("scale", "reload", "pause", "unpause", "drain", "stop", "restart", "kill", "loglevel", "reopen"),
+        "daemon": ("scale", "reload", "upgrade", "pause", "unpause", "drain", "stop", "restart", "kill", "loglevel", "reopen"),
         "set up": ("completion",),
     }
 )

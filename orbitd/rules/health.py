@@ -74,6 +74,7 @@ class News:
     database_why: str | None = None
     database_command: str = ""
     reload_error: str | None = None
+    upgrade_error: str | None = None
 
 
 def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
@@ -82,9 +83,11 @@ def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
         message = f"the database cannot be used: {news.database_why}"
         yield Finding("database_down", Status.ERROR, message, news.database_command)
     if news.reload_error is not None:
-        last_line = "".join(news.reload_error.strip().splitlines()[-1:])
-        message = f"the last reload failed, generation {roster.generation} goes on: {last_line}"
+        message = f"the last reload failed, generation {roster.generation} goes on: {_last_line(news.reload_error)}"
         yield Finding("reload_failed", Status.WARNING, message, "orbitctl reload --wait")
+    if news.upgrade_error is not None:
+        message = f"the last upgrade failed, the version before goes on: {_last_line(news.upgrade_error)}"
+        yield Finding("upgrade_failed", Status.WARNING, message, "orbitctl upgrade --wait")
     if roster.generation and roster.mold_history.is_waiting(now):
         message = "the code can no longer be imported as it was: children that die are not replaced"
         yield Finding("mold_failed", Status.WARNING, message, "orbitctl reload --wait")
@@ -109,6 +112,10 @@ def _immobile(roster: Roster, now: float) -> Iterator[Finding]:
             message = f"slot {child.slot}, pid {child.pid}, shows no sign of life for {now - vigil.tick_at:.0f} s: {vigil.words}"
             is_stopped = vigil.state == "T"
             yield Finding("stalled", Status.WARNING, message, f"kill -CONT {child.pid}" if is_stopped else f"orbitctl stack {child.slot}")
+
+
+def _last_line(error: str) -> str:
+    return "".join(error.strip().splitlines()[-1:])
 
 
 def judge(facts: Facts, bounds: Bounds, before: frozenset[str]) -> Iterator[Finding]:

@@ -6,7 +6,6 @@ counted here: what was put off (snoozed, cancelled, interrupted) is neither a su
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 
 _MINUTE_SECONDS = 60.0
@@ -47,7 +46,7 @@ class Tally:
     """Failures since the last success."""
     _timed: int = 0
     _seen: dict[int, Count] = field(default_factory=dict)
-    _minutes: deque[_Minute] = field(default_factory=lambda: deque(maxlen=_MINUTES_KEPT))
+    _minutes: list[_Minute] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -113,6 +112,6 @@ class Tally:
         self.failures_in_row = 0 if succeeded else self.failures_in_row + failed
         number = int(now // _MINUTE_SECONDS)
         if not self._minutes or self._minutes[-1].number != number:
-            self._minutes.append(_Minute(number))
+            self._minutes = [*self._minutes[1 - _MINUTES_KEPT :], _Minute(number)]
         self._minutes[-1].succeeded += succeeded
         self._minutes[-1].failed += failed

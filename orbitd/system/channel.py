@@ -10,7 +10,8 @@ import array
 import json
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Message = dict[str, Any]
@@ -26,14 +27,23 @@ class ChannelClosed(Exception):
     """The process at the other end is gone."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelEstate:
+    """What a channel hands over to the program that goes on with it: packets to be sent, and a message received in part."""
+
+    fd: int
+    queue: list[bytes]
+    received: bytes
+
+
 class Channel:
     """One end. `receive` and `send` raise ChannelClosed when the other end is gone."""
 
-    def __init__(self, sock: socket.socket, *, blocks: bool = False) -> None:
+    def __init__(self, sock: socket.socket, *, blocks: bool = False, queue: Iterable[bytes] = (), received: bytes = b"") -> None:
         self._socket = sock
         self._send_flags = socket.MSG_NOSIGNAL | (0 if blocks else socket.MSG_DONTWAIT)
-        self._queue: deque[bytes] = deque()
-        self._received = bytearray()
+        self._queue: deque[bytes] = deque(queue)
+        self._received = bytearray(received)
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -47,6 +57,15 @@ class Channel:
         channel = cls(socket.socket(fileno=fd), blocks=blocks)
         channel._socket.set_inheritable(False)
         return channel
+
+    def hand_over(self, keep: Callable[[int], int]) -> ChannelEstate:
+        """What `inherit` needs; each descriptor goes through `keep`."""
+        return ChannelEstate(keep(self.fileno()), list(self._queue), bytes(self._received))
+
+    @classmethod
+    def inherit(cls, estate: ChannelEstate) -> Channel:
+        """The arbiter's end, as it was handed over."""
+        return cls(socket.socket(fileno=estate.fd), queue=estate.queue, received=estate.received)
 
     def fileno(self) -> int:
         """For selectors, and to hand it on; -1 once closed."""

@@ -12,16 +12,25 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orbitd.errors import ConfigError, Conflict, why
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 _LONGEST_BYTES = 64
 _PID = re.compile(rb"\s*[0-9]{1,10}\s*")
 _WORLD_READABLE = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class PidFileEstate:
+    """What a pid file hands over to the program that goes on with it."""
+
+    path: str
+    descriptor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,15 @@ class PidFile:
                 "set instance.pid_file (--pid) to a file where orbitd may write",
             ) from error
         return cls(path, descriptor)
+
+    def hand_over(self, keep: Callable[[int], int]) -> PidFileEstate:
+        """What `inherit` needs, the lock too: it is never let go of."""
+        return PidFileEstate(str(self.path), keep(self.descriptor))
+
+    @classmethod
+    def inherit(cls, estate: PidFileEstate) -> PidFile:
+        """The same file, in another program."""
+        return cls(Path(estate.path), estate.descriptor)
 
     def remove(self) -> None:
         """Remove the file if it is still ours, and let go of it."""

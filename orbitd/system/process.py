@@ -194,16 +194,17 @@ def kill_group(leader_pid: int) -> None:
         os.killpg(leader_pid, signal.SIGKILL)
 
 
-def spawn(arguments: Sequence[str], *, keep_fds: Sequence[int], environment: Mapping[str, str]) -> Process:
+def spawn(arguments: Sequence[str], *, keep_fds: Sequence[int], environment: Mapping[str, str], output_fd: int | None = None) -> Process:
     """Exec a program in a session of its own, signals reset, with only the named descriptors (and 0, 1, 2).
 
-    Raises OSError.
+    What it writes to standard output and error goes to `output_fd`, if there is one. Raises OSError.
     """
+    outputs = [] if output_fd is None else [(os.POSIX_SPAWN_DUP2, output_fd, fd) for fd in (1, 2)]
     pid = os.posix_spawn(
         arguments[0],
         list(arguments),
         environment,
-        file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep_fds],
+        file_actions=[*((os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep_fds), *outputs],
         setsid=True,
         setsigmask=[],
         setsigdef=sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}),
@@ -212,6 +213,27 @@ def spawn(arguments: Sequence[str], *, keep_fds: Sequence[int], environment: Map
     if process is None:  # our own child, not reaped by anyone: it cannot be gone
         raise ChildProcessError(f"process {pid} was reaped by somebody else")
     return process
+
+
+def replace(arguments: Sequence[str], *, keep_fds: Sequence[int], environment: Mapping[str, str], seconds: float) -> NoReturn:
+    """Become another program, with the same pid, children, blocked signals, and the named descriptors (and 0, 1, 2).
+
+    It has so long until it must have called `has_begun`: then a SIGALRM ends it. Raises OSError; then nothing has changed.
+    """
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        for fd in keep_fds:
+            os.set_inheritable(fd, True)
+        os.execve(arguments[0], list(arguments), environment)  # noqa: S606 - without a shell is the point
+    finally:
+        for fd in keep_fds:
+            os.set_inheritable(fd, False)
+        has_begun()
+
+
+def has_begun() -> None:
+    """We are at work: the time of `replace` is over."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,23 +42,23 @@ class _Word:
     """An 8-byte integer in shared memory, as an attribute."""
 
     def __init__(self, index: int) -> None:
-        self._index = index
+        self.index = index
 
     def __get__(self, owner: _Words, _type: type[_Words] | None = None) -> int:
-        return owner.words[self._index]
+        return owner.words[self.index]
 
     def __set__(self, owner: _Words, value: int) -> None:
-        owner.words[self._index] = value
+        owner.words[self.index] = value
 
 
 class _Seconds(_Word):
     """A time or duration in seconds, kept as nanoseconds."""
 
     def __get__(self, owner: _Words, _type: type[_Words] | None = None) -> float:  # type: ignore[override]
-        return owner.words[self._index] / 1e9
+        return owner.words[self.index] / 1e9
 
     def __set__(self, owner: _Words, value: float) -> None:
-        owner.words[self._index] = int(value * 1e9)
+        owner.words[self.index] = int(value * 1e9)
 
 
 class _Words:
@@ -276,6 +276,18 @@ class SharedSlots(SlotMemory):
     def description(self) -> dict[str, Any]:
         """How another process of ours finds them: its arguments of the constructor."""
         return {"fd": self.fd, "bells": self.bells, "stacks": self.stacks, "permits": self.permits}
+
+    @staticmethod
+    def layout() -> dict[str, int]:
+        """Where each word is. Whoever knows more words than a writer did reads its memory rightly; with other places, nobody does."""
+        words = {
+            f"{part.__name__}.{name}": word.index
+            for part in (Header, Record)
+            for name, word in vars(part).items()
+            if isinstance(word, _Word)
+        }
+        sizes = {"header": _HEADER_BYTES, "record": _RECORD_BYTES, "page": _PAGE_BYTES, "slots": MAX_SLOTS}
+        return {**sizes, "name": _NAME_AT, "held": _HELD_AT, "held words": _HELD_WORDS, **words}
 
     def ring(self, slot: int) -> None:
         """Wake the slot's child if it is idle. A bell that rings already stays as it is."""

@@ -10,7 +10,7 @@ import contextlib
 import selectors
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from orbitd.system import clock
 
@@ -26,20 +26,32 @@ class Wakeup:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._resting: list[tuple[float, selectors.SelectorKey]] = []
+        self._caught: list[int] = []
+        self._on_signal: Callable[[int], None] = lambda _number: None
 
     def catch(self, numbers: Iterable[int], on_signal: Callable[[int], None]) -> None:
         """From now on these signals call `on_signal` from within `wait`, held back ones too. Only in the main thread."""
-
-        def on_readable() -> None:
-            for number in self._reader.recv(4096):
-                on_signal(number)
-
-        self.selector.register(self._reader, selectors.EVENT_READ, on_readable)
+        self._caught, self._on_signal = list(numbers), on_signal
+        self.selector.register(self._reader, selectors.EVENT_READ, self._tell_signals)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        caught = list(numbers)
-        for number in caught:
+        for number in self._caught:
             signal.signal(number, _do_nothing)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, caught)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._caught)
+
+    @contextlib.contextmanager
+    def deaf(self) -> Iterator[None]:
+        """With the signals told that have come, and the later ones held back by the kernel: also beyond an exec."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._caught)
+        try:
+            self._tell_signals()
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._caught)
+
+    def _tell_signals(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in self._reader.recv(4096):
+                self._on_signal(number)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Call `callback` when the descriptor is readable."""

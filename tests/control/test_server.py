@@ -10,7 +10,7 @@ import os
 import selectors
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +19,33 @@ import pytest
 from orbitd.control import listener as listener_module, server as server_module
 from orbitd.control.commands import Role
 from orbitd.control.peer import Access, Peer, peer_of
-from orbitd.control.server import MOST_CONNECTIONS, MOST_CONNECTIONS_OF_A_USER, MOST_CONNECTIONS_OF_OTHERS, Pending, Server
+from orbitd.control.server import MOST_CONNECTIONS, MOST_CONNECTIONS_OF_A_USER, MOST_CONNECTIONS_OF_OTHERS, Pending, Server, ServerEstate
 from orbitd.control.wire import Answer, Request, encode_request
 from orbitd.errors import ConfigError, Conflict, OrbitError
 
 PING = encode_request("ping", {})
+UPGRADE = encode_request("upgrade", {"wait": True})
 RELOAD = encode_request("reload", {"wait": True})
 
 
 class Loop:
     """A daemon's loop, reduced to the control socket: `turn` is one turn of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, estate: ServerEstate | None = None) -> None:
         self.now = 1000.0
         self.handled: list[Request] = []
         self.reloaded: Answer | None = None
         self.result: dict[str, Any] = {"pong": True}
         self.selector = selectors.DefaultSelector()
-        self.server = Server(path, self.selector, self.handle, clock=lambda: self.now)
+        self.server = Server(path, self.selector, self.handle, clock=lambda: self.now, estate=estate)
 
     def handle(self, request: Request) -> Answer | Pending:
         self.handled.append(request)
         match request.command.name:
             case "reload":
                 return Pending(lambda _: self.reloaded)
+            case "upgrade":
+                return Pending(lambda _: self.reloaded, is_repeatable=True)
             case "pause":
                 raise ZeroDivisionError("oh")
             case "unpause":
@@ -510,3 +513,59 @@ class TestTheFile:
     def test_in_a_place_that_cannot_be_is_an_error_in_words(self) -> None:
         with pytest.raises(ConfigError, match=r"the control socket /proc/nowhere/x cannot be made: "):
             Loop(Path("/proc/nowhere/x"))
+
+
+# --- over an upgrade: the descriptors live on, here as copies ---
+
+
+@pytest.fixture
+def successor(loop: Loop, path: Path) -> Iterator[Callable[[], Loop]]:
+    """The next program's server, which is given what ours hands over just then. The socket's file is its own from then on."""
+    made: list[Loop] = []
+
+    def successor() -> Loop:
+        made.append(Loop(path, loop.server.hand_over(os.dup)))
+        return made[-1]
+
+    yield successor
+    for each in made:
+        each.server.close()
+        each.selector.close()
+
+
+def test_whoever_connects_while_the_program_changes_is_answered_by_the_next_one(
+    loop: Loop, path: Path, successor: Callable[[], Loop]
+) -> None:
+    with connect(path) as late:
+        late.send(PING)
+        successor().turn(2)
+        assert answer(late)["ok"]
+    assert not loop.handled
+
+
+def test_a_request_that_may_be_asked_again_is_answered_by_the_next_program(
+    loop: Loop, client: socket.socket, successor: Callable[[], Loop]
+) -> None:
+    client.send(UPGRADE + PING[:5])
+    loop.turn()
+    following = successor()
+    following.turn()
+    assert [request.command.name for request in following.handled] == ["upgrade"]
+    following.reloaded = Answer({"generation": 2})
+    following.turn()
+    assert answer(client)["result"] == {"generation": 2}
+    client.send(PING[5:])
+    following.turn(2)
+    assert answer(client)["ok"], "what was sent of the next request is not lost"
+
+
+def test_a_request_that_would_do_its_work_twice_is_not_handed_over(
+    loop: Loop, client: socket.socket, successor: Callable[[], Loop]
+) -> None:
+    client.send(RELOAD)
+    loop.turn()
+    following = successor()
+    loop.server.dismiss(Conflict("it goes on"))
+    assert answer(client)["error"]["message"] == "it goes on"
+    following.turn(2)
+    assert (following.connections(), following.handled) == (0, [])
