@@ -25,7 +25,8 @@ pytestmark = pytest.mark.daemon
 LONG_SECONDS = float(os.environ.get("ORBITD_STORM_SECONDS", "0"))
 SHORT_SECONDS = 1.5
 SOME_SEED = random.SystemRandom().randrange(10**6)
-STORMS = [(seed, SHORT_SECONDS) for seed in (1, 2, SOME_SEED)] + ([(SOME_SEED, LONG_SECONDS)] if LONG_SECONDS else [])
+STORMS = [pytest.param(1, SHORT_SECONDS, id="1"), pytest.param(2, SHORT_SECONDS, id="2"), pytest.param(SOME_SEED, SHORT_SECONDS, id="some")]
+STORMS += [pytest.param(SOME_SEED, LONG_SECONDS, id="long")] if LONG_SECONDS else []
 COUNT = 3
 MOST_CHILDREN = 6
 RUNS_A_STROKE = 4
