@@ -23,8 +23,9 @@ from functools import partial
 
 from setproctitle import setproctitle
 
-from orbitd import __version__
-from orbitd.config import Loaded, Settings
+from orbitd import __version__, postmortem
+from orbitd.affairs import Affairs
+from orbitd.config import Settings
 from orbitd.control.ring import Ring
 from orbitd.control.server import Server
 from orbitd.errand import Errand
@@ -33,13 +34,12 @@ from orbitd.fleet import Death, Fleet, Keep
 from orbitd.generations import Generations, Reload, limits_of
 from orbitd.incarnation import Incarnation
 from orbitd.inquiry import Inquiries, Sight, look_at
+from orbitd.rollouts import Rollouts
 from orbitd.rules import actions, events, health, liveness, service, supervise
-from orbitd.rules.exits import Circumstances, Ender, Exit, Verdict, judge
 from orbitd.rules.limits import MOST_CHILDREN
 from orbitd.rules.once import Once
-from orbitd.rules.recycling import refusal
 from orbitd.rules.roster import Child, Roster
-from orbitd.rules.states import Charge, DaemonState, Phase, StopLevel
+from orbitd.rules.states import Charge, DaemonState, StopLevel
 from orbitd.rules.supervise import Desired
 from orbitd.scales import Scales
 from orbitd.service import Service
@@ -52,8 +52,6 @@ from orbitd.system.slots import MAX_SLOTS, SharedSlots
 from orbitd.system.wakeup import Wakeup
 from orbitd.vitals import DatabaseNews, Vitals
 
-_MOST_KILLED_IMPORTS = 3
-_BLAMELESS = (signal.SIGKILL, signal.SIGTERM)
 _SAID_BY_STATE = {"starting", "stopping", "paused", "database_down"}
 _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "TSTP", "CONT", "CHLD")
 
@@ -73,25 +71,23 @@ class Arbiter:
         self.fleet = Fleet(self, self.wakeup, slots)
         log.follow(self.fleet.slots.header)
         self.vitals, self._scales, self.inquiries = Vitals(self.fleet.slots), Scales(self.note), Inquiries(self.fleet)
+        self.affairs = Affairs(self.fleet, generations, incarnation)
+        self.rollouts = Rollouts(self, generations, self.fleet, self._scales)
         self.limits = limits_of(self.settings)
         self.roster = Roster.of(MAX_SLOTS, self.limits)
         self.desired = Desired(count=min(self.settings.children.count, (once and once.most_runs) or MOST_CHILDREN))
         self.ring = Ring()
         self._errand = Errand(once, self.fleet.slots, self._look_for_work) if once else None
-        self.database = DatabaseNews()
         self.exit_code = ExitCode.OK
         self.import_error: str | None = None
         self._server: Server | None = None
         self._pid_file: PidFile | None = None
         self._service = Service(generations.serving.environ)
         self.succession = Succession(self.fleet, self._take_stock)
-        self._boot_id: str | None = None
-        self._unburied: dict[str, Message] = {}
         self.looked_at = self._next_look = self._next_report = 0.0
         self._decided_at = self._wake_at = clock.now()
         self._is_record_stale = True
         self._is_judged = False
-        self._is_handed_back = False
         if estate:
             self._inherit(estate)
 
@@ -99,6 +95,11 @@ class Arbiter:
     def settings(self) -> Settings:
         """The configuration of the generation that serves."""
         return self._generations.serving.settings
+
+    @property
+    def database(self) -> DatabaseNews:
+        """What the janitor last said of it."""
+        return self.affairs.database
 
     @property
     def reload(self) -> Reload:
@@ -121,7 +122,7 @@ class Arbiter:
         while not supervise.is_finished(self.roster, self.desired) or self.fleet.has_strays:
             loop.turn()
         self.succession.abandon()
-        if self._is_handed_back:
+        if self.affairs.is_handed_back:
             self._incarnation.end()
         if self._errand:
             self._errand.conclude(self.vitals.tally)
@@ -142,7 +143,7 @@ class Arbiter:
         self.fleet.flush()
         if self._is_record_stale:
             self._is_record_stale = False
-            self._incarnation.write(self._boot_id, self.fleet.record())
+            self._incarnation.write(self.affairs.boot_id, self.fleet.record())
         self.inquiries.step(clock.now())
         if self._server:
             self._server.expire(clock.now())
@@ -233,14 +234,14 @@ class Arbiter:
     def note(self, event: events.Event) -> None:
         """A fact for the roster, and for the log where it is worth a line."""
         if isinstance(event, events.MoldExited):
-            self._mold_exited(event)
+            self.rollouts.mold_exits(event)
         was_degraded = self.roster.degraded_since is not None
         self.roster.note(event)
         match event:
             case events.ChildBooted(slot):
-                self._child_booted(slot)
+                self.rollouts.child_booted(slot)
             case events.DeathJudged(slot, judged):
-                _log_exit(slot, judged)
+                postmortem.tell(slot, judged)
             case events.JanitorExited() if not self.desired.stop_level and self.roster.janitor.dismissed_at is None:
                 log.warn("janitor_exited")
         if self._errand and isinstance(event, events.ChildExited):
@@ -250,180 +251,59 @@ class Arbiter:
         self._is_judged &= isinstance(event, events.JanitorTicked | events.RunsEnded)
         self._is_record_stale |= isinstance(event, events.ChildSaidHello | events.ChildExited | events.MoldSpawned | events.JanitorSpawned)
 
-    def mold_said(self, generation: int, message: Message) -> None:
-        """A mold is ready, or has failed. One that was overtaken has nothing more to say."""
-        mold = self.roster.molds.get(generation)
-        if mold is None or mold.is_leaving:
-            return
-        match message["type"]:
-            case "ready" if not self._generations.is_unchanged(generation, message["fingerprint"]):
-                self._part_with_changed(generation)
-            case "ready":
-                log.event("mold_ready", gen=generation, pipelines=",".join(spec["name"] for spec in message["pipelines"]))
-                if message["hazards"]:
-                    log.warn("unsafe_to_fork", gen=generation, causes="; ".join(message["hazards"]), so="each child is exec'd and imports")
-                self._generations.learn(generation, message["pipelines"])
-                self.note(events.MoldReady(generation, message["forks"]))
-            case "failed":
-                log.fault("mold_failed", gen=generation, error=message["error"])
-                self.note(events.MoldFailed(generation))
-                self._mold_failed(generation, message["error"], ExitCode(message["exit_code"]))
-
-    def _child_booted(self, slot: int) -> None:
-        """What a child weighs before it has done anything tells whether the memory limits can be meant."""
-        child = self.roster.slots[slot].child
-        if child is None:
-            return
-        log.event("child_booted", slot=slot, gen=child.generation, pid=child.pid)
-        is_first = self.roster.is_on_trial(child) or (self.reload.ok is None and self.reload.generation == 1)
-        if is_first:
-            self._scales.weigh(child, clock.now())
-            if why := refusal(child, limits_of(self._generations.of(child.generation).settings)):
-                self._mold_failed(child.generation, why, ExitCode.CONFIG)
-
-    def _mold_exited(self, event: events.MoldExited) -> None:
-        mold = self.roster.molds.get(event.generation)
-        if mold is None or mold.is_leaving or (mold.is_ready and not mold.forks):
-            return
-        log.warn("mold_exited", gen=event.generation, status=event.status)
-        was_killed = event.status.signal in _BLAMELESS and len(self.roster.mold_history.deaths) < _MOST_KILLED_IMPORTS
-        if not mold.is_ready and not was_killed:
-            self._mold_failed(event.generation, f"the import of the pipelines ended the process: {event.status}", ExitCode.FAILED)
-
-    def _part_with_changed(self, generation: int) -> None:
-        """A mold has imported other files than the first one of its generation: that is another generation, with newer code."""
-        log.warn("code_changed", gen=generation, so="a new generation is begun, as by a reload")
-        self.note(events.CodeChanged(generation))
-        self.fleet.kill_mold(generation)
-        if self.desired.generation == generation and not self.desired.stop_level:
-            with contextlib.suppress(OrbitError):  # it is in the log, and in the status
-                self._stage()
-
-    def _take_over(self, generation: int) -> None:
-        """From now on this generation serves: the arbiter and the janitor go by its configuration."""
-        before, now = self.settings, self._generations.take_over(generation).settings
+    def go_by(self, settings: Settings, before: Settings) -> None:
+        """From now on the generation with this configuration serves."""
         if not self.database.is_word:
             self.database.since = clock.now()
-        if now.children.count != before.children.count:
-            self.scale(now.children.count)
-        log.set_up("arbiter", now.logging, host=now.instance.name)
+        if settings.children.count != before.children.count:
+            self.scale(settings.children.count)
+        log.set_up("arbiter", settings.logging, host=settings.instance.name)
         self.fleet.slots.header.log_level = 0
-        self.limits = self.roster.limits = limits_of(now)
-        for pipeline in self._generations.pipelines_of(generation):
-            log.event("pipeline_loaded", pipeline=pipeline["name"], queue=pipeline["queue"])
-        self._tell_what_to_serve()
+        self.limits = self.roster.limits = limits_of(settings)
+        self.affairs.tell_what_to_serve(self.roster.generation)
 
-    def _tell_what_to_serve(self) -> None:
-        if pipelines := self._generations.pipelines_of(self.roster.generation):
-            self.fleet.tell_janitor({"type": "serve", "pipelines": pipelines, "settings": asdict(self.settings)})
-
-    def _mold_late(self, generation: int) -> None:
-        error = f"the import took longer than {self.limits.boot_seconds:g}s"
-        log.fault("mold_failed", gen=generation, error=error)
-        self._mold_failed(generation, error, ExitCode.FAILED)
-
-    def _mold_failed(self, generation: int, error: str, exit_code: ExitCode) -> None:
-        """A generation is no good, and will be given up for the one before. At the very first start there is none: the daemon ends."""
-        rollout = self.roster.rollout
-        if rollout and rollout.generation == generation and rollout.fallback == 0:
-            self.exit_code, self.import_error = ExitCode.CONFIG, error
-            self.desired.stop_level = StopLevel.KILL
-        else:
-            self.note(events.GenerationRefused(generation, error, exit_code))
-
-    def _give_up(self, action: actions.GiveUp) -> None:
-        served = self.roster.generation
-        self.note(events.GenerationGivenUp(action.generation, clock.now()))
-        self.desired.generation = self.roster.rollout.generation if self.roster.rollout else self.roster.generation
-        why = action.why
-        if self.roster.generation != served:
-            log.warn("rolled_back", gen=action.generation, to=self.roster.generation, why=why)
-            why = f"rolled back: {why}"
-            self._take_over(self.roster.generation)
-        self._generations.fail(action.generation, why, action.exit_code)
+    def give_up_start(self, error: str) -> None:
+        """The very first generation is no good: the daemon ends."""
+        self.exit_code, self.import_error = ExitCode.CONFIG, error
+        self.desired.stop_level = StopLevel.KILL
 
     def janitor_said(self, message: Message) -> None:
         """News of the database, and what the children must hear."""
         match message["type"]:
-            case "host":
-                self._boot_id, self._is_record_stale = message["boot_id"], True
-            case "database":
-                self._note_database(DatabaseNews(message["up"], message["why"], message["command"], is_word=True))
             case "cancel":
                 self.fleet.tell_child(message["slot"], {"type": "interrupt", "run": message["run"], "reason": "cancelled"})
-            case "buried":
-                self._unburied.pop(message["nonce"], None)
-                if self._errand:
-                    self._errand.note_change()
             case "work" if self._errand:
                 self._errand.heard(message["looked_at"], has_work=message["has_work"])
             case "event":
                 self.ring.take(message["entry"])
-            case "handed_back":
-                self._is_handed_back = True
-
-    def _note_database(self, news: DatabaseNews) -> None:
-        before, self.database = self.database, news
-        is_change = news.is_up != before.is_up
-        if before.is_word and not is_change:
-            news.since = before.since
-        news.was_up = before.was_up or news.is_up
-        if is_change or not before.is_word:
-            self._is_judged = False
-            log.event("database_up") if news.is_up else log.warn("database_down", why=news.why)
+            case about:
+                self.affairs.hear(message)
+                self._is_judged = False
+                self._is_record_stale |= about == "host"
+                if self._errand and about == "buried":
+                    self._errand.note_change()
 
     def child_died(self, death: Death) -> None:
-        """Have its runs taken back. Kept until the janitor has done so: a janitor may die, or have no database."""
+        """Know what it was, and have its runs taken back."""
         child = self.roster.slots[death.slot].child
-        verdict = self._judge(child, death)
+        verdict, judged = postmortem.examine(death, child, self._scales)
+        self.note(events.DeathJudged(death.slot, judged))
         is_to_blame = verdict.charge is not Charge.NONE
         outcomes = self.vitals.bury(death.slot, lost_runs=sum(held.begun for held in death.will.held) if is_to_blame else 0)
         if child:
             self._note_outcomes(child, *outcomes)
-        message = {
-            "type": "child_ended",
-            "nonce": death.nonce,
-            "child_id": death.child_id,
-            "slot": death.slot,
-            "will": asdict(death.will),
-            "cause": verdict.cause,
-            "charge": verdict.charge,
-            "stack": death.stack,
-        }
-        if death.child_id:
-            self._unburied[death.nonce] = message
-            self.fleet.tell_janitor(message)
+        self.affairs.bury(death, verdict)
 
-    def _judge(self, child: Child | None, death: Death) -> Verdict:
-        """What this death was; noted, so that the operator can be told."""
-        now = clock.now()
-        reason, is_killed = (child.reason, child.phase is Phase.DYING) if child else (None, False)
-        is_foreign_kill = death.status.signal == signal.SIGKILL and not is_killed
-        has_run = bool(death.run_id or death.will.held)
-        is_out_of_memory = is_foreign_kill and self._scales.has_oom_killed(now)
-        verdict = judge(death.status, Circumstances(reason, is_killed, is_out_of_memory, has_run))
-        judged = Exit(
-            at=now,
-            pid=child.pid if child else None,
-            generation=child.generation if child else 0,
-            cause=verdict.cause,
-            by=verdict.by,
-            reason=reason,
-            uptime_seconds=now - child.asked_at if child else 0.0,
-            peak_bytes=death.peak_bytes,
-            own_peak_bytes=child.own_peak_bytes if child else None,
-            run_id=death.run_id,
-            pipeline=death.pipeline,
-        )
-        self.note(events.DeathJudged(death.slot, judged))
-        return verdict
+    def mold_said(self, generation: int, message: Message) -> None:
+        """A mold is ready, or has failed."""
+        self.rollouts.mold_said(generation, message)
 
     # --- effects ---
 
     def perform(self, action: actions.Action) -> None:  # noqa: C901 - one arm an action: the list is the point
         """Carry out a decision; the roster learns of it on the way."""
         if isinstance(action, actions.Step):
-            self._take_step(action)
+            self.rollouts.take(action)
             return
         if isinstance(action, actions.Tend):
             self._tend(action)
@@ -437,10 +317,10 @@ class Arbiter:
                 is_late = not self.roster.molds[generation].is_ready and generation == self.desired.generation
                 self.fleet.kill_mold(generation)
                 if is_late and not self.desired.stop_level:
-                    self._mold_late(generation)
+                    self.rollouts.mold_is_late(generation, self.limits.boot_seconds)
             case actions.SpawnJanitor():
                 with self._failing("janitor"):
-                    self._spawn_janitor()
+                    self.affairs.spawn_janitor(self.roster.generation)
             case actions.DismissJanitor():
                 self.fleet.tell_janitor({"type": "stopping"})
                 self.note(events.JanitorDismissed(clock.now()))
@@ -490,26 +370,6 @@ class Arbiter:
         self.database.since += gap_seconds
         self.note(events.Thawed(gap_seconds, self._decided_at))
 
-    def _take_step(self, step: actions.Step) -> None:
-        """A step of a reload, or of a degraded service."""
-        match step:
-            case actions.Stage(generation):
-                canary_seconds = limits_of(self._generations.of(generation).settings).canary_seconds
-                self.note(events.GenerationStaged(generation, clock.now(), canary_seconds))
-            case actions.Promote(generation):
-                self.note(events.GenerationPromoted(generation, clock.now()))
-                self._take_over(generation)
-            case actions.Hold(generation):
-                self.note(events.GenerationHolds(generation, clock.now()))
-                self._generations.conclude(generation, len(self.roster.able()))
-            case actions.Settle(generation):
-                self.note(events.GenerationSettled(generation))
-                self._generations.keep({generation})
-            case actions.GiveUp():
-                self._give_up(step)
-            case actions.EndDegraded():
-                self.note(events.DegradedEnded())
-
     @contextlib.contextmanager
     def _failing(self, role: str, slot: int | None = None) -> Iterator[None]:
         """The system may have no process or descriptor left: those who live go on, and we try again later."""
@@ -525,14 +385,6 @@ class Arbiter:
         else:
             loaded = self._generations.of(generation)
             self.fleet.spawn_child(slot, generation, self.limits, asdict(loaded.settings), loaded.environ)
-
-    def _spawn_janitor(self) -> None:
-        former = self._incarnation.former_boot_id if self._boot_id is None else None
-        configuration = {"settings": asdict(self.settings), "former_boot_id": former, "boot_id": self._boot_id}
-        self.fleet.spawn_janitor(configuration, self._generations.serving.environ)
-        self._tell_what_to_serve()
-        for message in self._unburied.values():
-            self.fleet.tell_janitor(message)
 
     # --- what the operator wants ---
 
@@ -601,25 +453,13 @@ class Arbiter:
         """Each line opens its file by name: this one makes the new file at once, where whoever moved the old one looks for it."""
         log.event("logs_reopened")
 
-    def newest_configuration(self) -> tuple[Loaded, Loaded]:
-        """The configuration in force, and what a reload would take up now. Raises ConfigError when that cannot be used."""
-        return self._generations.serving, self._generations.newest()
-
     def start_reload(self) -> int:
         """Stage a new generation with the newest configuration and code; its number. A broken one changes nothing.
 
         Raises ConfigError when the configuration cannot be used: a reload that is under way goes on.
         """
-        generation = self._stage()
-        self.note(events.Forgiven())
-        return generation
-
-    def _stage(self) -> int:
-        generation = max(self.roster.newest_generation, self.desired.generation) + 1
         self._is_judged = False
-        self._generations.stage(generation)
-        self.desired.generation = generation
-        return generation
+        return self.rollouts.begin()
 
     # --- upgrade in place: see succession.py ---
 
@@ -667,8 +507,8 @@ class Arbiter:
             tally=self.vitals.tally,
             findings=self.vitals.findings,
             database=self.database,
-            boot_id=self._boot_id,
-            unburied=self._unburied,
+            boot_id=self.affairs.boot_id,
+            unburied=self.affairs.unburied,
         )
 
     def _inherit(self, estate: Estate) -> None:
@@ -676,8 +516,8 @@ class Arbiter:
         self.ring.inherit(estate.ring)
         self.roster, self.desired = estate.roster, estate.desired
         self.roster.limits = self.limits
-        self.vitals.tally, self.vitals.findings, self.database = estate.tally, estate.findings, estate.database
-        self._boot_id, self._unburied = estate.boot_id, estate.unburied
+        self.vitals.tally, self.vitals.findings = estate.tally, estate.findings
+        self.affairs.database, self.affairs.boot_id, self.affairs.unburied = estate.database, estate.boot_id, estate.unburied
         self.succession.predecessor = estate.version
 
     def _settle_in(self) -> None:
@@ -706,24 +546,7 @@ class Arbiter:
         patience_seconds = max(self.settings.host.lease, self.limits.janitor_stall_seconds)
         if database.is_word:
             patience_seconds = self.settings.host.lease if database.was_up else self.settings.database.connect_timeout
-        ending = self._errand.step(self.roster, len(self.fleet.in_hand()) + len(self._unburied), down_seconds, patience_seconds)
+        ending = self._errand.step(self.roster, len(self.fleet.in_hand()) + len(self.affairs.unburied), down_seconds, patience_seconds)
         if ending is not None:
             self.exit_code = ending
             self.stop(StopLevel.DRAIN)
-
-
-def _log_exit(slot: int, judged: Exit) -> None:
-    tell = log.event if judged.by is Ender.ORBITD else log.warn
-    tell(
-        "child_exited",
-        slot=slot,
-        pid=judged.pid,
-        gen=judged.generation,
-        cause=judged.cause,
-        by=judged.by,
-        reason=judged.reason,
-        uptime_seconds=round(judged.uptime_seconds, 3),
-        peak_bytes=judged.peak_bytes,
-        run=judged.run_id or None,
-        pipeline=judged.pipeline or None,
-    )

@@ -136,7 +136,7 @@ class Verbs:
     def _plan_reload(self, *, is_awaited: bool) -> Reply:
         if is_awaited:
             raise UsageError("--dry-run and --wait exclude each other: there is nothing to wait for", "leave one away")
-        now, then = self._arbiter.newest_configuration()
+        now, then = self._arbiter.rollouts.newest_configuration()
         variables = sorted(name for name in now.environ.keys() | then.environ.keys() if now.environ.get(name) != then.environ.get(name))
         changed = [change._asdict() for change in changes(now, then)]
         return Answer(views.reload_plan(self._arbiter.roster.generation, changed, variables, then.warnings))

@@ -20,9 +20,9 @@ from tests.support.anything import anything
 
 HANDED_OVER = {
     "arbiter": {
-        *("_generations", "_incarnation", "fleet", "vitals", "roster", "desired", "ring", "database", "_server", "_pid_file"),
-        *("_boot_id", "_unburied", "succession"),
+        *("_generations", "_incarnation", "fleet", "vitals", "roster", "desired", "ring", "affairs", "_server", "_pid_file", "succession"),
     },
+    "affairs": {"database", "boot_id", "unburied"},
     "fleet": {"slots", "_molds", "_children", "_janitor", "_mark"},
     "vitals": {"tally", "findings"},
     "generations": {"serving", "reload", "_loaded", "_pipelines", "_fingerprints"},
@@ -32,8 +32,10 @@ MADE_ANEW = {
     "arbiter": {
         *("wakeup", "limits", "exit_code", "import_error", "_errand"),  # `once` is not upgraded, nor is who stops or starts
         *("_scales", "inquiries", "_service"),  # they look again, and say again what they have said
-        *("looked_at", "_next_look", "_next_report", "_decided_at", "_wake_at", "_is_record_stale", "_is_judged", "_is_handed_back"),
+        "rollouts",  # it knows nothing of its own
+        *("looked_at", "_next_look", "_next_report", "_decided_at", "_wake_at", "_is_record_stale", "_is_judged"),
     },
+    "affairs": {"_fleet", "_generations", "_incarnation", "is_handed_back"},
     "fleet": {"_owner", "_wakeup", "_burials", "_orphans", "_strays"},
     "vitals": {"_slots", "stuck_runs"},
     "generations": {"_load"},
@@ -49,7 +51,8 @@ from orbitd.generations import Generations
 from orbitd.incarnation import Incarnation
 loaded = config.survey(None, environ={})
 arbiter = Arbiter(Generations(loaded, lambda: loaded), Incarnation.begin(pathlib.Path(sys.argv[1])))
-parts = {"arbiter": arbiter, "fleet": arbiter.fleet, "vitals": arbiter.vitals, "generations": arbiter._generations, "ring": arbiter.ring}
+parts = {"arbiter": arbiter, "fleet": arbiter.fleet, "vitals": arbiter.vitals, "affairs": arbiter.affairs, "ring": arbiter.ring}
+parts["generations"] = arbiter._generations
 print(json.dumps({name: list(vars(part)) for name, part in parts.items()}))
 """
 
