@@ -326,12 +326,6 @@ def test_a_control_socket_that_somebody_removed_is_made_again(daemon: Daemon) ->
     assert daemon.status()["state"] == "running"
 
 
-def test_an_unknown_signal_changes_nothing(daemon: Daemon) -> None:
-    daemon.signal(signal.SIGUSR2)
-    eventually(lambda: daemon.events("signal_ignored"))
-    assert daemon.status()["state"] == "running"
-
-
 def test_with_no_descriptors_left_those_who_live_go_on(daemon: Daemon) -> None:
     before = daemon.child_pids()
     open_fds = len(list(Path(f"/proc/{daemon.pid}/fd").iterdir()))
