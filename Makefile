@@ -5,6 +5,7 @@
 BIN := .venv/bin
 READY := .venv/ready
 FAST := not daemon and not slow
+ON_EVERY_CORE := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # The first Python that is new enough and can make a virtual environment; the system's own first, for every user can enter it.
 CAN_MAKE_VENV := import sys, venv, ensurepip; ensurepip.version(); sys.exit(sys.version_info < (3, 11))
@@ -33,13 +34,13 @@ check: venv  ## format, lint, types, layers, and the fast tests with their agree
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m '$(FAST)'
+	$(BIN)/pytest $(ON_EVERY_CORE) -m '$(FAST)'
 
 test: venv  ## every test, those of the real daemon included
-	$(BIN)/pytest
+	$(BIN)/pytest $(ON_EVERY_CORE)
 
 test-fast: venv  ## every test that takes milliseconds: no daemon, nothing slow
-	$(BIN)/pytest -m '$(FAST)'
+	$(BIN)/pytest $(ON_EVERY_CORE) -m '$(FAST)'
 
 test-faults: venv  ## long storms of signals and kills, and a fault at every step; ORBITD_STORM_SECONDS=120
 	ORBITD_STORM_SECONDS=$(or $(ORBITD_STORM_SECONDS),120) $(BIN)/pytest tests/daemon/test_storms.py tests/daemon/test_steps_fail.py

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+import psutil
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +22,15 @@ class Share:
 def rss_bytes(pid: int) -> int:
     """The resident set; 0 when the process is gone."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
-    except OSError:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
         return 0
 
 
 def share_of(pid: int) -> Share | None:
     """The dear look: the kernel walks all pages. None when the process is gone, or not ours to look into."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
+        full = psutil.Process(pid).memory_full_info()
+    except psutil.Error:
         return None
-    kilobytes = {words[0]: int(words[1]) for line in lines if (words := line.split())[-1:] == ["kB"]}
-    own = sum(size for name, size in kilobytes.items() if name.startswith("Private_"))
-    return Share(own * 1024, kilobytes.get("Pss:", 0) * 1024)
+    return Share(int(full.uss), int(full.pss))
