@@ -351,7 +351,7 @@ class Arbiter:
                 self.note(events.StallTold(slot, clock.now()))
                 self.inquiries.ask(slot, partial(self._tell_stall, slot), keeps=True)
             case actions.DumpStack():
-                self.note(events.DumpSent(slot))
+                self.note(events.DumpSent(slot, clock.now()))
                 self.fleet.dump_stack(slot)
             case actions.Abandon():
                 if known := self.roster.slots[slot].child:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN = 20
 _LONGEST_KEY = 60
-_LONGEST_LINE = 300
+_LONGEST_LINE = 600
 
 
 class Fault(NamedTuple):

@@ -147,11 +147,11 @@ def check_between(name: str, value: int, most: int) -> None:
 
 def _describe_slot(session: Session, number: str) -> int:
     """A slot is the daemon's: the database knows nothing of it."""
-    slots = call(session.socket(), "list", {"exits": True}, _ANSWER_SECONDS)["slots"]
-    slot = next((slot for slot in slots if str(slot["slot"]) == number), None)
+    answer = call(session.socket(), "list", {"exits": True}, _ANSWER_SECONDS)
+    slot = next((slot for slot in answer["slots"] if str(slot["slot"]) == number), None)
     if slot is None:
         raise NoSuchObject(f'no slot "{number}"', "see `orbitctl list`")
-    lines = show.slots({"slots": [slot]}, session.out.style, datetime.now(UTC))
+    lines = show.slots(answer | {"slots": [slot]}, session.out.style, datetime.now(UTC))
     session.out.document({"schema": "orbit.slot/1", **slot}, lines)
     return ExitCode.OK
 

@@ -214,9 +214,10 @@ class StallTold:
 
 @dataclass(frozen=True, slots=True)
 class DumpSent:
-    """A child was asked for its stacks, since its run is about to be killed."""
+    """The child was asked for its stacks."""
 
     slot: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ UNKILLABLE_SECONDS = 10.0
 _TOLD_AGAIN_SECONDS = 60.0
 _LATE_SECONDS = 2.0
 _DUMP_SECONDS = 1.0
+_MOMENT_SECONDS = 0.2
 _AT_WORK = (Phase.UP, Phase.DRAINING)
 _WORDS = {
     "R": "it burns CPU",
@@ -74,6 +75,13 @@ def dump_at(child: Child, limits: Limits) -> float:
 def is_dumped(child: Child) -> bool:
     """Whether it was asked for them."""
     return child.vigil.dumped_deadline == child.run_deadline
+
+
+def kill_at(child: Child, limits: Limits) -> float:
+    """When a run that does not heed its timeout is killed: never before it has had a moment to write its stacks."""
+    if not is_dumped(child):
+        return float("inf")
+    return max(child.run_deadline + limits.kill_after_seconds, child.vigil.dumped_at + _MOMENT_SECONDS)
 
 
 def is_unkillable(child: Child, now: float) -> bool:

@@ -83,7 +83,7 @@ def kill_the_late(roster: Roster, limits: Limits, now: float) -> Iterator[Action
                 if child.pid is None and asked and not asked.is_leaving:
                     yield KillMold(asked.generation)  # it did not fork
                 yield Kill(child.slot, Reason.BOOT_TIMEOUT)
-            case Phase.UP | Phase.DRAINING if child.run_deadline and now >= child.run_deadline + limits.kill_after_seconds:
+            case Phase.UP | Phase.DRAINING if child.run_deadline and now >= liveness.kill_at(child, limits):
                 yield Kill(child.slot, Reason.RUN_TIMEOUT)
             case Phase.DRAINING if child.until is not None and now >= child.until:
                 yield Interrupt(child.slot, Reason.DRAIN_TIMEOUT, now + limits.kill_after_seconds)
@@ -261,8 +261,7 @@ def _turning_points(roster: Roster, child: Child, limits: Limits) -> Iterator[fl
 def _child_deadline(child: Child, limits: Limits) -> float:
     times = [child.asked_at + limits.boot_seconds] if child.phase is Phase.STARTING else []
     if child.run_deadline and child.phase in (Phase.UP, Phase.DRAINING):
-        kill_at = child.run_deadline + limits.kill_after_seconds
-        times.append(kill_at if liveness.is_dumped(child) else liveness.dump_at(child, limits))
+        times.append(liveness.kill_at(child, limits) if liveness.is_dumped(child) else liveness.dump_at(child, limits))
     if child.until is not None:
         times.append(child.until)
     return min(times, default=float("inf"))

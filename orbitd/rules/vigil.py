@@ -12,7 +12,7 @@ class Vigil:
     """Times are CLOCK_BOOTTIME, and 0 for never.
 
     `tick_at`: the last sign of life. `told_at` and `told_tick_at`: when a stall was told last, and of which tick.
-    `dumped_deadline`: of which deadline the stacks were asked for. `killed_at`: when the child was killed, `is_abandoned` once
+    `dumped_deadline` and `dumped_at`: of which deadline the stacks were asked for, and when. `killed_at`: when the child was killed, `is_abandoned` once
     it has not ended by that. `state` and `words`: how the kernel has it, while that matters.
     """
 
@@ -20,6 +20,7 @@ class Vigil:
     told_at: float = 0.0
     told_tick_at: float = 0.0
     dumped_deadline: float = 0.0
+    dumped_at: float = 0.0
     killed_at: float = 0.0
     is_abandoned: bool = False
     state: str = ""
@@ -44,8 +45,8 @@ class Vigil:
                 self.state, self.words = state, words
             case events.StallTold(_, at):
                 self.told_at, self.told_tick_at = at, self.tick_at
-            case events.DumpSent():
-                self.dumped_deadline = self._deadline + self._frozen_seconds
+            case events.DumpSent(_, at):
+                self.dumped_deadline, self.dumped_at = self._deadline + self._frozen_seconds, at
             case events.ChildAbandoned():
                 self.is_abandoned = True
 

@@ -27,7 +27,7 @@ def faults(path: Path | None, *overrides: str, **environ: str) -> list[str]:
     assert caught.value.exit_code == ExitCode.CONFIG
     assert caught.value.hint
     told = [": ".join(filter(None, fault)) for fault in caught.value.faults]
-    assert all(line.isprintable() and len(line) <= 400 for line in told)
+    assert all(line.isprintable() and len(line) <= 600 for line in told)
     return told
 
 

@@ -165,4 +165,5 @@ def test_all_of_it_works_on_a_kernel_without_subreapers_and_pidfds(begin: Begin,
     daemon.start()
     everybody += [daemon.pid_of("janitor"), *daemon.child_pids()]
     assert daemon.stop() == 0
-    assert [process.stat(pid) for pid in everybody] == [None] * len(everybody)
+    left = [facts for pid in everybody if (facts := process.stat(pid))]
+    assert all(facts.state == "Z" for facts in left), left  # whoever is process 1 here reaps at its leisure

@@ -185,7 +185,7 @@ def test_a_child_that_is_sent_a_term_finishes_its_run_and_is_replaced(begin: Beg
     (tmp_path / "done").touch()
     assert daemon.await_run(run_id, "succeeded")["attempt"] == 1
     daemon.await_status(lambda status: [slot["pid"] for slot in status["slots"] if slot["state"] == "idle"] not in ([], [child]))
-    assert daemon.events("child_exited")[0]["status"] == "exited:0"
+    assert daemon.events("child_exited")[0]["cause"] == "exited:0"
 
 
 def test_a_janitor_that_dies_during_a_long_drain_is_replaced_and_the_run_is_finished(begin: Begin, tmp_path: Path) -> None:

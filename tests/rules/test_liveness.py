@@ -101,11 +101,15 @@ def test_before_a_run_is_killed_its_stacks_are_asked_for_once() -> None:
     assert made.turn() == [actions.Kill(0, Reason.RUN_TIMEOUT)]
 
 
-def test_without_a_grace_the_stacks_are_asked_for_and_the_run_killed_at_once() -> None:
+def test_without_a_grace_a_run_still_has_a_moment_to_write_its_stacks() -> None:
     made = fleet(kill_after_seconds=0.0)
     made.now += 1.0
-    seen(made, Activity.BUSY, made.now, deadline=made.now)
-    assert made.turn() == [actions.DumpStack(0), actions.Kill(0, Reason.RUN_TIMEOUT)]
+    deadline = made.now
+    seen(made, Activity.BUSY, made.now, deadline=deadline)
+    assert made.turn() == [actions.DumpStack(0)]
+    made.now = next_deadline(made.roster, made.desired, made.limits, made.now)
+    seen(made, Activity.BUSY, made.now, deadline=deadline)
+    assert made.turn() == [actions.Kill(0, Reason.RUN_TIMEOUT)]
 
 
 def test_a_killed_child_that_does_not_end_is_abandoned_once_and_another_slot_has_its_place() -> None:

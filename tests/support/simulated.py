@@ -131,7 +131,7 @@ class Fleet:
             case actions.TellStall(slot):
                 self.roster.note(events.StallTold(slot, self.now))
             case actions.DumpStack(slot):
-                self.roster.note(events.DumpSent(slot))
+                self.roster.note(events.DumpSent(slot, self.now))
             case actions.Abandon(slot):
                 self.roster.note(events.ChildAbandoned(slot))
 
