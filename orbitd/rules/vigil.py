@@ -12,8 +12,8 @@ class Vigil:
     """Times are CLOCK_BOOTTIME, and 0 for never.
 
     `tick_at`: the last sign of life. `told_at` and `told_tick_at`: when a stall was told last, and of which tick.
-    `dumped_deadline` and `dumped_at`: of which deadline the stacks were asked for, and when. `killed_at`: when the child was killed, `is_abandoned` once
-    it has not ended by that. `state` and `words`: how the kernel has it, while that matters.
+    `dumped_deadline` and `dumped_at`: of which deadline the stacks were asked for, and when. `killed_at`: when the child was
+    killed, `is_abandoned` once it has not ended by that. `state` and `words`: how the kernel has it, while that matters.
     """
 
     tick_at: float = 0.0
