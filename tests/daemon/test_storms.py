@@ -1,7 +1,7 @@
 """Storms: signals and kills without a plan, with runs in hand. Afterwards everything is as if there had been none.
 
 The seed is in the test's name, and is printed with a failure; to blow the same storm again, as far as a kernel does anything
-twice, put it into STORMS. `make test-faults` blows a long one too.
+twice, put it into STORMS. `make test-faults` blows long ones too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ pytestmark = pytest.mark.daemon
 LONG_SECONDS = float(os.environ.get("ORBITD_STORM_SECONDS", "0"))
 SHORT_SECONDS = 1.5
 SOME_SEED = random.SystemRandom().randrange(10**6)
-STORMS = [pytest.param(1, SHORT_SECONDS, id="1"), pytest.param(2, SHORT_SECONDS, id="2"), pytest.param(SOME_SEED, SHORT_SECONDS, id="some")]
-STORMS += [pytest.param(SOME_SEED, LONG_SECONDS, id="long")] if LONG_SECONDS else []
+STORMS = [pytest.param(1, SHORT_SECONDS, id="1"), pytest.param(SOME_SEED, SHORT_SECONDS, id="some")]
+if LONG_SECONDS:
+    STORMS += [pytest.param(2, LONG_SECONDS, id="2-long"), pytest.param(SOME_SEED, LONG_SECONDS, id="some-long")]
 COUNT = 3
 MOST_CHILDREN = 6
 RUNS_A_STROKE = 4
