@@ -45,7 +45,13 @@ def assert_nothing_is_left_over(daemon: Daemon, *, count: int, descriptors: int 
     eventually(seen, lambda seen: seen == ([], molds + 1 + count, True, True))
 
 
-def living_with(mark: str) -> list[int]:
-    """The processes of this machine that were exec'd with this text in their environment, or are forks of such."""
-    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    return [pid for pid in pids if mark.encode() in process.environment_of(pid)]
+def living_in(folder: Path) -> list[int]:
+    """The processes that work in this folder, as all of a daemon's do that are not told otherwise."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _works_in(path, folder)]
+
+
+def _works_in(path: Path, folder: Path) -> bool:
+    try:
+        return (path / "cwd").readlink() == folder
+    except OSError:  # it is gone, a zombie, or not ours to look at
+        return False
