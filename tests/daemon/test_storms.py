@@ -1,6 +1,6 @@
 """Storms: signals and kills without a plan, with runs in hand. Afterwards everything is as if there had been none.
 
-The seed is in the test's name, and is printed with a failure; to blow the same storm again, as far as a kernel does anything
+The seed is printed with a failure; to blow the same storm again, as far as a kernel does anything
 twice, put it into STORMS. `make test-faults` blows long ones too.
 """
 
