@@ -1,4 +1,4 @@
-"""What README.md shows can be typed."""
+"""What README.md and the page on supervision show can be typed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from orbitd.cli.commands import ORBITD
 from orbitd.ctl.parser import parse
 from orbitd.ctl.verbs import ORBITCTL
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README, SUPERVISION = (ROOT / "README.md").read_text(), (ROOT / "docs/supervision.md").read_text()
 PROGRAMS = {"orbitctl": ORBITCTL, "orbitd": ORBITD}
 TYPED = re.findall(r"^\$ (?:\.venv/bin/)?(orbitctl|orbitd) (.*)$", README, re.MULTILINE)
+NAMED = re.findall(r"`(orbitctl|orbitd) ([^`]+)`", SUPERVISION)
 
 
-@pytest.mark.parametrize(("program", "line"), TYPED, ids=lambda text: str(text)[:40])
+@pytest.mark.parametrize(("program", "line"), [*TYPED, *NAMED], ids=lambda text: str(text)[:40])
 def test_every_command_is_understood(program: str, line: str) -> None:
     words = shlex.split(line, comments=True)
     parse(PROGRAMS[program], words[: words.index("|")] if "|" in words else words)

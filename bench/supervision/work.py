@@ -31,7 +31,7 @@ class Work:
     dies_after: float | None = None
 
     def environment(self, marks: Marks) -> dict[str, str]:
-        """How a worker learns of it. One thread for OpenBLAS: with more of them none of the contenders should preload it."""
+        """How a worker learns of it. One thread for OpenBLAS, so that its memory is not the number of CPUs."""
         dies_after = "" if self.dies_after is None else str(self.dies_after)
         return {_LOAD: self.load, _DIES_AFTER: dies_after, _MARKS: str(marks.folder), "OPENBLAS_NUM_THREADS": "1"}
 

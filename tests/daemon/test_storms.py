@@ -1,7 +1,7 @@
 """Storms: signals and kills without a plan, with runs in hand. Afterwards everything is as if there had been none.
 
-The seed is in the test's name, and is printed with a failure; to blow the same storm again, as far as a kernel does anything
-twice, put it into STORMS. `make test-faults` blows a long one too.
+The seed is printed with a failure; to blow the same storm again, as far as a kernel does anything
+twice, put it into STORMS. `make test-faults` blows long ones too.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ import pytest
 from orbitd import store
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually, kill_process_of
-from tests.support.leftovers import assert_nothing_is_left_over, living_with, open_descriptors
+from tests.support.leftovers import assert_nothing_is_left_over, living_in, open_descriptors
 
 pytestmark = pytest.mark.daemon
 
 LONG_SECONDS = float(os.environ.get("ORBITD_STORM_SECONDS", "0"))
 SHORT_SECONDS = 1.5
 SOME_SEED = random.SystemRandom().randrange(10**6)
-STORMS = [pytest.param(1, SHORT_SECONDS, id="1"), pytest.param(2, SHORT_SECONDS, id="2"), pytest.param(SOME_SEED, SHORT_SECONDS, id="some")]
-STORMS += [pytest.param(SOME_SEED, LONG_SECONDS, id="long")] if LONG_SECONDS else []
+STORMS = [pytest.param(1, SHORT_SECONDS, id="1"), pytest.param(SOME_SEED, SHORT_SECONDS, id="some")]
+if LONG_SECONDS:
+    STORMS += [pytest.param(2, LONG_SECONDS, id="2-long"), pytest.param(SOME_SEED, LONG_SECONDS, id="some-long")]
 COUNT = 3
 MOST_CHILDREN = 6
 RUNS_A_STROKE = 4
@@ -119,15 +120,12 @@ STROKES = MappingProxyType[str, Callable[[Storm], None]](
 
 @pytest.mark.timeout(60 + 2 * LONG_SECONDS)
 @pytest.mark.parametrize(("seed", "seconds"), STORMS)
-def test_after_a_storm_all_is_as_before_and_no_run_is_lost_or_done_twice(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch, seed: int, seconds: float
-) -> None:
+def test_after_a_storm_all_is_as_before_and_no_run_is_lost_or_done_twice(begin: Begin, seed: int, seconds: float) -> None:
     print(f"seed {seed}")  # pytest shows it with a failure
-    mark = f"ORBITD_TEST_STORM={os.getpid()}-{seed}-{seconds:g}"
-    monkeypatch.setenv(*mark.split("="))
     daemon = begin(WORK, **{"children.count": COUNT, "restart.min_uptime": "50ms", "host.lease": "3s", "host.beat": "500ms"})
     daemon.execute("create table written (run bigint, attempt int, primary key (run, attempt))")
     descriptors = open_descriptors(daemon)
+    assert len(living_in(daemon.folder)) == 3 + COUNT
     storm = Storm(daemon, seed)
     storm.blow(seconds)
     eventually(lambda: _answers(daemon, "scale", amount=str(COUNT)))
@@ -138,7 +136,7 @@ def test_after_a_storm_all_is_as_before_and_no_run_is_lost_or_done_twice(
     assert "turn_failed" not in daemon.log()
     storm.enqueue()
     assert daemon.stop() == 0
-    assert living_with(mark) == []
+    assert living_in(daemon.folder) == []
     left = "select count(*) filter (where state = 1) as running, count(*) as all from orbit.live"
     (seen,) = daemon.query(left)
     assert (seen["running"], seen["all"] + _outcomes(daemon)["runs"]) == (0, storm.runs)

@@ -31,8 +31,8 @@ def known_pids(daemon: Daemon) -> set[int]:
     return {pid for pid in pids if pid} - {daemon.pid}
 
 
-def assert_nothing_is_left_over(daemon: Daemon, *, count: int, descriptors: int = 1000) -> None:
-    """One mold, one janitor and so many children are all there is below the arbiter, and it has no more `descriptors` open.
+def assert_nothing_is_left_over(daemon: Daemon, *, count: int, descriptors: int = 1000, molds: int = 1) -> None:
+    """One mold (none without preloading), one janitor and so many children are all there is, with no more `descriptors` open.
 
     A mold to go back to, and whoever is just being reaped, are waited for.
     """
@@ -42,10 +42,16 @@ def assert_nothing_is_left_over(daemon: Daemon, *, count: int, descriptors: int 
         zombies = [f"zombie {pid}" for pid in pids if (stat := process.stat(pid)) and stat.state == "Z"]
         return zombies, len(pids), pids == known_pids(daemon), open_descriptors(daemon) <= descriptors
 
-    eventually(seen, lambda seen: seen == ([], 2 + count, True, True))
+    eventually(seen, lambda seen: seen == ([], molds + 1 + count, True, True))
 
 
-def living_with(mark: str) -> list[int]:
-    """The processes of this machine that were exec'd with this text in their environment, or are forks of such."""
-    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    return [pid for pid in pids if mark.encode() in process.environment_of(pid)]
+def living_in(folder: Path) -> list[int]:
+    """The processes that work in this folder, as all of a daemon's do that are not told otherwise."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _works_in(path, folder)]
+
+
+def _works_in(path: Path, folder: Path) -> bool:
+    try:
+        return (path / "cwd").readlink() == folder
+    except OSError:  # it is gone, a zombie, or not ours to look at
+        return False
