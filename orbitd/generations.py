@@ -14,7 +14,7 @@ from typing import Any
 
 from orbitd import config
 from orbitd.config import Loaded, Origin, Settings
-from orbitd.errors import ExitCode, OrbitError
+from orbitd.errors import ExitCode, OrbitError, why
 from orbitd.rules.limits import Backoff, Limits
 from orbitd.system import log
 from orbitd.system.cpus import usable_cpus
@@ -85,8 +85,11 @@ class Generations:
         return self._loaded[generation]
 
     def newest(self) -> Loaded:
-        """The configuration that a reload would begin with now. Raises ConfigError when it cannot be used."""
-        return self._load()
+        """The configuration that a reload would begin with now. Raises OrbitError when it cannot be used, or the system cannot read it."""
+        try:
+            return self._load()
+        except OSError as error:  # no descriptor is left, say, for a file or a module
+            raise OrbitError(f"the configuration cannot be read now: {why(error)}", "try again: orbitctl reload --wait") from error
 
     def is_unchanged(self, generation: int, fingerprint: str) -> bool:
         """Whether a mold of this generation has imported the same files as its first one."""

@@ -429,7 +429,7 @@ class Roster:
             return
         lifetime_seconds = at - child.booted_at if child.booted_at is not None else 0.0
         if lifetime_seconds < self.limits.backoff.min_uptime_seconds:
-            self._note_early_death(child, status, at)
+            self._note_early_death(child, slot.last_exit or status, at)
         if self.is_on_trial(child):
             return  # its generation has no claim to a slot yet
         slot.restarts += 1
@@ -443,7 +443,8 @@ class Roster:
         if rollout:
             rollout.early_deaths, rollout.last_death = rollout.early_deaths + 1, status
             if not rollout.is_promoted:
-                rollout.trouble = rollout.trouble or f"its first child died: {status}"
+                end = "did not come up in time" if child.reason is Reason.BOOT_TIMEOUT else f"died: {status}"
+                rollout.trouble = rollout.trouble or f"its first child {end}"
         self.early_deaths = [(when, slot) for when, slot in self.early_deaths if at - when < DEGRADED_WINDOW_SECONDS] + [(at, child.slot)]
         occupied = sum(slot.child is not None or slot.history.is_waiting(at) for slot in self.slots) + 1
         if len({slot for _, slot in self.early_deaths}) >= max(FEWEST_DEGRADED, occupied / 2) and self.degraded_since is None:

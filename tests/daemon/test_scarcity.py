@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from orbitd.control.wire import encode_request, parse_answer
+from orbitd.errors import OrbitError
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, kill_process_of
 from tests.support.leftovers import assert_nothing_is_left_over, open_descriptors
@@ -40,6 +41,9 @@ def test_an_arbiter_without_a_free_descriptor_answers_whoever_is_connected_and_a
             later.sendall(encode_request("ping", {}))
             cpu = _cpu_seconds(daemon)
             assert all(_is_answered(first) for _ in range(5))
+            first.sendall(encode_request("reload", {"wait": True}))
+            with pytest.raises(OrbitError, match="too many open files"):
+                parse_answer(first.recv(4096))
             with pytest.raises(TimeoutError):
                 later.recv(1)
             assert _cpu_seconds(daemon) - cpu < 0.5, "of the second that we waited: it does not turn for nothing"
