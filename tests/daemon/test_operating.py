@@ -66,6 +66,16 @@ def test_ttin_and_ttou_change_the_number_of_children(daemon: Daemon) -> None:
     assert [event["children"] for event in daemon.events("scaled")] == [3, 2]
 
 
+def test_fewer_than_none_are_none_and_one_more_is_one(daemon: Daemon) -> None:
+    """Complaint 25: celery#1926: a number of workers below zero."""
+    daemon.ask("scale", amount="-7", wait=True)
+    for _ in range(3):
+        daemon.signal(signal.SIGTTOU)
+        eventually(lambda: daemon.events("scaled")[-1]["children"] == 0)
+    daemon.signal(signal.SIGTTIN)
+    daemon.await_status(lambda status: (status["children"]["target"], status["children"]["ready"]) == (1, 1))
+
+
 def test_scale_waits_until_the_children_are_there(daemon: Daemon) -> None:
     assert daemon.ask("scale", amount="4", wait=True)["children"] == 4
     assert len(daemon.child_pids()) == 4
@@ -243,6 +253,7 @@ def test_code_that_will_not_stop_is_killed_and_its_run_is_not_charged(begin: Beg
 
 
 def test_a_child_over_its_memory_limit_finishes_its_run_and_is_replaced_first(begin: Begin, tmp_path: Path) -> None:
+    """Complaints 11 (gunicorn#1299: no memory limit) and 17 (uwsgi#105: one that ends work in hand)."""
     daemon = begin(
         """
         import time
