@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orbitd.errors import ConfigError, DaemonNotRunning, OrbitError
+from orbitd.errors import ConfigError, DaemonNotRunning, OrbitError, UsageError
 from orbitd.system import process
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually
@@ -68,7 +68,9 @@ def test_ttin_and_ttou_change_the_number_of_children(daemon: Daemon) -> None:
 
 def test_fewer_than_none_are_none_and_one_more_is_one(daemon: Daemon) -> None:
     """Complaint 25: celery#1926: a number of workers below zero."""
-    daemon.ask("scale", amount="-7", wait=True)
+    with pytest.raises(UsageError, match="cannot scale from 2 to -5"):
+        daemon.ask("scale", amount="-7")
+    daemon.ask("scale", amount="0", wait=True)
     for _ in range(3):
         daemon.signal(signal.SIGTTOU)
         eventually(lambda: daemon.events("scaled")[-1]["children"] == 0)
