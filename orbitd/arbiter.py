@@ -300,7 +300,7 @@ class Arbiter:
 
     # --- effects ---
 
-    def perform(self, action: actions.Action) -> None:  # noqa: C901 - one arm an action: the list is the point
+    def perform(self, action: actions.Action) -> None:
         """Carry out a decision; the roster learns of it on the way."""
         if isinstance(action, actions.Step):
             self.rollouts.take(action)
@@ -308,6 +308,27 @@ class Arbiter:
         if isinstance(action, actions.Tend):
             self._tend(action)
             return
+        if isinstance(action, actions.OfHelper):
+            self._perform_helper(action)
+            return
+        match action:
+            case actions.Spawn(slot, generation):
+                with self._failing("child", slot):
+                    self._spawn_child(slot, generation)
+            case actions.Drain(slot, reason, until):
+                log.event("child_drained", slot=slot, reason=reason)
+                self.note(events.DrainSent(slot, reason, until))
+                self.fleet.tell_child(slot, {"type": "drain"})
+            case actions.Interrupt(slot, reason, until):
+                log.event("child_interrupted", slot=slot, reason=reason)
+                self.note(events.InterruptSent(slot, reason, until))
+                self.fleet.tell_child(slot, {"type": "interrupt", "run": None, "reason": reason})
+            case actions.Kill(slot, reason):
+                log.warn("child_killed", slot=slot, reason=reason)
+                self.fleet.kill_child(slot, reason)
+
+    def _perform_helper(self, action: actions.OfHelper) -> None:
+        """What is done to molds and the janitor."""
         match action:
             case actions.SpawnMold(generation):
                 with self._failing("mold"):
@@ -327,21 +348,12 @@ class Arbiter:
             case actions.KillJanitor():
                 log.warn("janitor_killed", stopping=bool(self.desired.stop_level))
                 self.fleet.kill_janitor()
-                self.note(events.JanitorDismissed(clock.now()))
-            case actions.Spawn(slot, generation):
-                with self._failing("child", slot):
-                    self._spawn_child(slot, generation)
-            case actions.Drain(slot, reason, until):
-                log.event("child_drained", slot=slot, reason=reason)
-                self.note(events.DrainSent(slot, reason, until))
-                self.fleet.tell_child(slot, {"type": "drain"})
-            case actions.Interrupt(slot, reason, until):
-                log.event("child_interrupted", slot=slot, reason=reason)
-                self.note(events.InterruptSent(slot, reason, until))
-                self.fleet.tell_child(slot, {"type": "interrupt", "run": None, "reason": reason})
-            case actions.Kill(slot, reason):
-                log.warn("child_killed", slot=slot, reason=reason)
-                self.fleet.kill_child(slot, reason)
+            case actions.AbandonMold(generation):
+                log.fault("mold_unkillable", gen=generation, pid=self.roster.molds[generation].pid)
+                self.fleet.abandon_mold(generation)
+            case actions.AbandonJanitor():
+                log.fault("janitor_unkillable", pid=self.roster.janitor.pid)
+                self.fleet.abandon_janitor()
 
     def _tend(self, action: actions.Tend) -> None:
         """What is done for a child that stands still."""
@@ -525,7 +537,6 @@ class Arbiter:
         self.fleet.reap()
         if self.roster.janitor.pid is not None:
             self.fleet.kill_janitor()  # that loses nothing: the lease outlasts its successor's start
-            self.note(events.JanitorDismissed(clock.now()))
         with contextlib.suppress(OrbitError):  # it is in the log, and in the status
             self.start_reload()
 

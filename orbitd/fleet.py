@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from orbitd.rules import events
 from orbitd.rules.exits import ExitStatus
 from orbitd.rules.limits import Limits
+from orbitd.rules.liveness import UNKILLABLE_SECONDS
 from orbitd.rules.recycling import most_runs
 from orbitd.rules.states import Activity, Reason
 from orbitd.system import clock, log, process
@@ -121,7 +122,7 @@ class Fleet:
         self._children: dict[int, _Hand] = {}
         self._janitor: _Hand | None = None
         self._burials: dict[int, Callable[[Ended], None]] = {}
-        self._strays: set[int] = set()
+        self._strays: dict[int, float] = {}
         self._mark = os.urandom(8).hex()
         self._orphans = Orphans()
 
@@ -180,9 +181,14 @@ class Fleet:
 
     def kill_mold(self, generation: int) -> None:
         """A mold holds nothing: it can be killed at any time. One that has ended by itself is only forgotten."""
-        self._owner.note(events.MoldKilled(generation))
+        self._owner.note(events.MoldKilled(generation, clock.now()))
         if hand := self._molds.get(generation):
             _process(hand).kill_session()
+
+    def abandon_mold(self, generation: int) -> None:
+        """Wait no longer for one that was killed: the kernel holds it, and it will be reaped when it is let go."""
+        self._molds.pop(generation, None)
+        self._owner.note(events.MoldAbandoned(generation))
 
     # --- children ---
 
@@ -239,7 +245,7 @@ class Fleet:
     @property
     def has_strays(self) -> bool:
         """Whether somebody whom a child has left behind is still dying."""
-        return bool(self._strays)
+        return any(clock.now() < killed_at + UNKILLABLE_SECONDS for killed_at in self._strays.values())
 
     def process_of(self, slot: int) -> Process | None:
         """The child of a slot; None when there is none, or it has not said hello."""
@@ -293,6 +299,12 @@ class Fleet:
         """A janitor that does not turn is of no use."""
         if self._janitor:
             _process(self._janitor).kill_session()
+        self._owner.note(events.JanitorKilled(clock.now()))
+
+    def abandon_janitor(self) -> None:
+        """As `abandon_mold`."""
+        self._janitor = None
+        self._owner.note(events.JanitorAbandoned())
 
     # --- messages and deaths ---
 
@@ -312,7 +324,7 @@ class Fleet:
                 self._hear_newborns()  # it may have died with its hello unread
             bury = self._burials.pop(ended.pid, None)
             bury(ended) if bury else process.reap(ended.pid)
-            self._strays.discard(ended.pid)
+            self._strays.pop(ended.pid, None)
             has_ended = True
         if has_ended:
             self._sweep()
@@ -396,12 +408,18 @@ class Fleet:
         self._depart(slot, hand, ExitStatus())
 
     def _bury_mold(self, generation: int, hand: _Hand, ended: Ended) -> None:
+        if self._molds.get(generation) is not hand:  # it was abandoned
+            self._end(hand)
+            return
         del self._molds[generation]
         self._read(hand, partial(self._owner.mold_said, generation))  # its last words: a traceback comes just before the exit
         self._end(hand)
         self._owner.note(events.MoldExited(generation, ended.status, clock.now(), random.random()))
 
     def _bury_janitor(self, hand: _Hand, _ended: Ended) -> None:
+        if self._janitor is not hand:
+            self._end(hand)
+            return
         self._read(hand, self._owner.janitor_said)
         self._end(hand)
         self._janitor = None
@@ -448,7 +466,7 @@ class Fleet:
         is_arriving = any(hand.process is None for hand in self._children.values())
         if swept := self._orphans.sweep(self._burials, self._mark, is_arriving=is_arriving):
             log.warn("strays_killed", count=len(swept), pids=",".join(map(str, swept[:_MOST_NAMED])))
-            self._strays.update(swept)
+            self._strays |= dict.fromkeys(swept, clock.now())
 
 
 def _process(hand: _Hand) -> Process:

@@ -80,7 +80,7 @@ class Rollouts:
                 self._owner.note(events.MoldReady(generation, message["forks"]))
             case "failed":
                 log.fault("mold_failed", gen=generation, error=message["error"])
-                self._owner.note(events.MoldFailed(generation))
+                self._fleet.kill_mold(generation)  # it ends by itself, unless what it has imported keeps it
                 self._mold_failed(generation, message["error"], ExitCode(message["exit_code"]))
 
     def child_booted(self, slot: int) -> None:
@@ -166,4 +166,6 @@ class Rollouts:
             log.warn("rolled_back", gen=action.generation, to=roster.generation, why=why)
             why = f"rolled back: {why}"
             self._serve(roster.generation)
+        elif roster.generation == action.generation:
+            why = f"there is no generation to go back to: {why}"
         self._generations.fail(action.generation, why, action.exit_code)

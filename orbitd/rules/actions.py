@@ -80,6 +80,18 @@ class KillJanitor:
 
 
 @dataclass(frozen=True, slots=True)
+class AbandonMold:
+    """Wait no longer for a mold that was killed and does not end."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonJanitor:
+    """The same for a janitor."""
+
+
+@dataclass(frozen=True, slots=True)
 class Spawn:
     """Ask the mold of a generation for a child."""
 
@@ -134,7 +146,8 @@ class Abandon:
     slot: int
 
 
-OfProcess = SpawnMold | KillMold | SpawnJanitor | DismissJanitor | KillJanitor | Spawn | Drain | Interrupt | Kill
+OfHelper = SpawnMold | KillMold | AbandonMold | SpawnJanitor | DismissJanitor | KillJanitor | AbandonJanitor
+OfChild = Spawn | Drain | Interrupt | Kill
 Step = Stage | Promote | Hold | Settle | GiveUp | EndDegraded
 Tend = TellStall | DumpStack | Abandon
-Action = OfProcess | Step | Tend
+Action = OfHelper | OfChild | Step | Tend

@@ -34,15 +34,16 @@ class CodeChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class MoldFailed:
-    """The mold could not import the pipelines; it exits by itself."""
+class MoldKilled:
+    """The arbiter let a mold go."""
 
     generation: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
-class MoldKilled:
-    """The arbiter let a mold go."""
+class MoldAbandoned:
+    """A mold was killed and does not end: nobody waits for it any more."""
 
     generation: int
 
@@ -146,9 +147,21 @@ class JanitorTicked:
 
 @dataclass(frozen=True, slots=True)
 class JanitorDismissed:
-    """The janitor was asked to say farewell to the database and exit, or was killed."""
+    """The janitor was asked to say farewell to the database and exit."""
 
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JanitorKilled:
+    """SIGKILL went to the janitor."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JanitorAbandoned:
+    """The janitor was killed and does not end: another one takes its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,8 +341,8 @@ class RestartAsked:
     slots: frozenset[int]
 
 
-OfMold = MoldSpawned | MoldReady | CodeChanged | MoldFailed | MoldKilled | MoldExited
-OfJanitor = JanitorSpawned | JanitorTicked | JanitorDismissed | JanitorExited
+OfMold = MoldSpawned | MoldReady | CodeChanged | MoldKilled | MoldAbandoned | MoldExited
+OfJanitor = JanitorSpawned | JanitorTicked | JanitorDismissed | JanitorKilled | JanitorAbandoned | JanitorExited
 OfRollout = GenerationStaged | GenerationRefused | GenerationPromoted | GenerationHolds | GenerationSettled | GenerationGivenUp
 OfFleet = SpawnFailed | Scaled | Forgiven | RestartAsked | RunsEnded | MemoryPressure | DeathJudged | DegradedEnded | Thawed
 OfVigil = ProcessSeen | StallTold | DumpSent | ChildAbandoned

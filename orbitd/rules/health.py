@@ -105,7 +105,7 @@ def _immobile(roster: Roster, now: float) -> Iterator[Finding]:
     """Children that show no sign of life, or do not die."""
     for child in roster.children():
         vigil = child.vigil
-        if liveness.is_unkillable(child, now):
+        if liveness.is_unkillable(vigil.killed_at or None, now):
             message = f"pid {child.pid} of slot {child.slot} was killed and does not end: {vigil.words} (state {vigil.state})"
             yield Finding("unkillable", Status.WARNING, message, f"cat /proc/{child.pid}/cgroup /proc/{child.pid}/stack")
         elif liveness.is_stalled(child, roster.limits, now):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orbitd.rules.actions import Abandon, Action, DumpStack, Kill, TellStall
+from orbitd.rules.actions import Abandon, AbandonJanitor, AbandonMold, Action, DumpStack, Kill, TellStall
 from orbitd.rules.limits import Limits
 from orbitd.rules.roster import Child, Roster
 from orbitd.rules.states import Activity, Phase, Reason
@@ -36,7 +36,7 @@ _WORDS = {
 
 
 def watch(roster: Roster, limits: Limits, now: float) -> Iterator[Action]:
-    """What is done about children that stand still, or will not go."""
+    """What is done about children that stand still, and about all who will not go."""
     for child in list(roster.children()):
         if child.run_deadline and child.phase in _AT_WORK and now >= dump_at(child, limits) and not is_dumped(child):
             yield DumpStack(child.slot)
@@ -45,8 +45,13 @@ def watch(roster: Roster, limits: Limits, now: float) -> Iterator[Action]:
                 yield TellStall(child.slot)
             if limits.stall_kill_seconds and now >= child.vigil.tick_at + limits.stall_kill_seconds:
                 yield Kill(child.slot, Reason.STALLED)
-        elif is_unkillable(child, now) and not child.vigil.is_abandoned:
+        elif is_unkillable(child.vigil.killed_at or None, now) and not child.vigil.is_abandoned:
             yield Abandon(child.slot)
+    for mold in list(roster.molds.values()):
+        if is_unkillable(mold.killed_at, now):
+            yield AbandonMold(mold.generation)
+    if roster.janitor.pid is not None and is_unkillable(roster.janitor.killed_at, now):
+        yield AbandonJanitor()
 
 
 def is_suspect(child: Child, limits: Limits, now: float) -> bool:
@@ -84,9 +89,9 @@ def kill_at(child: Child, limits: Limits) -> float:
     return max(child.run_deadline + limits.kill_after_seconds, child.vigil.dumped_at + _MOMENT_SECONDS)
 
 
-def is_unkillable(child: Child, now: float) -> bool:
-    """Whether it was killed long ago, and is still there."""
-    return child.vigil.killed_at > 0 and now >= child.vigil.killed_at + UNKILLABLE_SECONDS
+def is_unkillable(killed_at: float | None, now: float) -> bool:
+    """Whether who was killed then should have ended by now."""
+    return killed_at is not None and now >= killed_at + UNKILLABLE_SECONDS
 
 
 def in_words(state: str, kernel_function: str) -> str:

@@ -13,14 +13,15 @@ from orbitd.units import format_size
 
 _ROOM = 1.5
 """A limit must leave a child so many times the memory that it has when it has done nothing yet."""
-_UNPROVEN_GROWTH = 1.2
+_WORTH_BYTES = 16 * 1024 * 1024
+"""A child that has grown by less is not worth a replacement, whose first breaths cost as much."""
 
 RECYCLED = frozenset({Reason.OVER_MEMORY, Reason.MEMORY_PRESSURE, Reason.MAX_RUNS, Reason.MAX_LIFETIME})
 
 
 def retiring(roster: Roster, limits: Limits, now: float) -> tuple[Child, Reason] | None:
     """Who holds the retire token, and why; None when nobody needs it, or when its last holder has not gone yet."""
-    if any(child.reason in RECYCLED and not child.is_serving for child in roster.children()):
+    if any(child.reason in RECYCLED and not child.is_serving and not child.vigil.is_abandoned for child in roster.children()):
         return None
     candidates = [(child, reason) for child in roster.serving() if child.is_able and (reason := why_retire(child, limits, now))]
     if candidates:
@@ -74,7 +75,7 @@ def _fattest_idle(roster: Roster, limits: Limits, now: float) -> Child | None:
         and child.phase is Phase.UP
         and child.booted_at is not None
         and now >= child.booted_at + limits.backoff.min_uptime_seconds
-        and _weight(child) > _UNPROVEN_GROWTH * child.baseline_own_bytes
+        and _weight(child) > child.baseline_own_bytes + _WORTH_BYTES
     ]
     return max(idle, key=_weight, default=None)
 

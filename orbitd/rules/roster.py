@@ -93,8 +93,8 @@ class Child:
 
     def thaw(self, gap_seconds: float, now: float) -> None:
         """Let a time in which all of us were frozen, and which ends now, not count."""
-        self.asked_at += gap_seconds
-        self.booted_at = None if self.booted_at is None else self.booted_at + gap_seconds
+        self.asked_at = min(now, self.asked_at + gap_seconds)
+        self.booted_at = None if self.booted_at is None else min(now, self.booted_at + gap_seconds)
         self.until = None if self.until is None else self.until + gap_seconds
         self.run_deadline += gap_seconds if self.run_deadline else 0.0
         self.vigil.thaw(gap_seconds, now)
@@ -123,7 +123,7 @@ class Slot:
 
 @dataclass(slots=True)
 class Mold:
-    """One mold. `is_ready` once it has imported the pipelines; `is_leaving` once it was let go.
+    """One mold. `is_ready` once it has imported the pipelines; `killed_at` is set once it was let go.
 
     One that does not fork ends when it is ready. Without a process (`pid` None) it says that children can still be exec'd.
     """
@@ -132,8 +132,13 @@ class Mold:
     pid: int | None
     asked_at: float
     is_ready: bool = False
-    is_leaving: bool = False
+    killed_at: float | None = None
     forks: bool = True
+
+    @property
+    def is_leaving(self) -> bool:
+        """Was let go."""
+        return self.killed_at is not None
 
     @property
     def holds_code(self) -> bool:
@@ -143,12 +148,13 @@ class Mold:
 
 @dataclass(slots=True)
 class Janitor:
-    """The host's helper for the database. `dismissed_at` is set once it was asked to leave."""
+    """The host's helper for the database. `dismissed_at` is set once it was asked to leave, `killed_at` once it was killed."""
 
     pid: int | None = None
     asked_at: float = 0.0
     tick_at: float = 0.0
     dismissed_at: float | None = None
+    killed_at: float | None = None
     history: History = field(default_factory=History)
 
 
@@ -202,6 +208,10 @@ class Roster:
         """The child on trial."""
         return next((child for child in self.children() if child.is_serving and self.is_on_trial(child)), None)
 
+    def has_child_of(self, generation: int) -> bool:
+        """Whether there is a child of that generation, be it only dying."""
+        return any(child.generation == generation for child in self.children())
+
     def is_on_trial(self, child: Child) -> bool:
         """Whether it is the first child of a generation that does not serve yet."""
         rollout = self.rollout
@@ -252,18 +262,22 @@ class Roster:
                 if mold := self.molds.get(generation):
                     mold.forks = forks
                     self._mold_ready(mold)
-            case events.MoldFailed(generation) | events.MoldKilled(generation):
+            case events.MoldKilled(generation, at):
                 if mold := self.molds.get(generation):
-                    mold.is_leaving = True
+                    mold.killed_at = at
                     if mold.pid is None:
                         del self.molds[generation]
+            case events.MoldAbandoned(generation):
+                self.molds.pop(generation, None)
             case events.CodeChanged(generation):
                 self.changed_generation = generation
             case events.MoldExited(generation, _, at, draw):
                 self._mold_exited(generation, at, draw)
 
     def _mold_ready(self, mold: Mold) -> None:
-        mold.is_ready, self.mold_history = True, History()
+        mold.is_ready = True
+        if mold.generation == self.generation:  # not that of another one: it says nothing of the files of this one
+            self.mold_history = History()
         if mold.generation == self.changed_generation:
             self.changed_generation = 0
         if self.rollout and self.rollout.fallback and mold.generation == self.rollout.generation:
@@ -277,6 +291,10 @@ class Roster:
                 self.janitor.tick_at = max(self.janitor.tick_at, tick_at)
             case events.JanitorDismissed(at):
                 self.janitor.dismissed_at = at
+            case events.JanitorKilled(at):
+                self.janitor.dismissed_at = self.janitor.killed_at = at
+            case events.JanitorAbandoned():
+                self.janitor.pid = None
             case events.JanitorExited(at, draw):
                 lifetime_seconds = at - self.janitor.asked_at
                 backoff.after_death(self.janitor.history, self.limits.janitor_backoff, lifetime_seconds=lifetime_seconds, now=at, draw=draw)
@@ -310,8 +328,9 @@ class Roster:
         match event:
             case events.ChildSaidHello(_, pid):
                 child.pid = pid
-            case events.ChildBooted(_, at) if child.phase is Phase.STARTING:
-                child.phase, child.booted_at = Phase.UP, at
+            case events.ChildBooted(_, at) if child.booted_at is None:
+                child.booted_at = at
+                child.phase = Phase.UP if child.phase is Phase.STARTING else child.phase
             case events.ChildSeen(_, activity, deadline, tick_at):
                 child.activity, child.run_deadline = activity, child.vigil.see(deadline, tick_at)
             case events.ChildWorn():
@@ -335,13 +354,16 @@ class Roster:
         What merely waits (a backoff) may end meanwhile: nobody is killed for it. A tick may be from after the gap already.
         """
         for mold in self.molds.values():
-            mold.asked_at += gap_seconds
-        self.janitor.asked_at += gap_seconds
+            mold.asked_at = min(now, mold.asked_at + gap_seconds)
+            mold.killed_at = None if mold.killed_at is None else min(now, mold.killed_at + gap_seconds)
+        self.janitor.asked_at = min(now, self.janitor.asked_at + gap_seconds)
         self.janitor.tick_at = min(now, self.janitor.tick_at + gap_seconds)
         if self.janitor.dismissed_at is not None:
-            self.janitor.dismissed_at += gap_seconds
+            self.janitor.dismissed_at = min(now, self.janitor.dismissed_at + gap_seconds)
+        if self.janitor.killed_at is not None:
+            self.janitor.killed_at = min(now, self.janitor.killed_at + gap_seconds)
         if self.rollout:
-            self.rollout.since += gap_seconds
+            self.rollout.since = min(now, self.rollout.since + gap_seconds)
         for child in self.children():
             child.thaw(gap_seconds, now)
 
@@ -377,11 +399,16 @@ class Roster:
             case events.GenerationGivenUp(generation) if rollout:
                 self.rollout = rollout.overtaken
                 self.outcomes.pop(generation, None)
-                if rollout.is_promoted:
+                if rollout.is_promoted and self.can_go_back(rollout):
                     self.generation = rollout.fallback
                     self._forgive()
             case _:
                 pass
+
+    def can_go_back(self, rollout: Rollout) -> bool:
+        """Whether children of the generation before can still be made, whatever has become of the files."""
+        mold = self.molds.get(rollout.fallback)
+        return mold is not None and mold.holds_code
 
     def _forgive(self) -> None:
         """Nothing that has died so far speaks against another try."""
@@ -425,15 +452,22 @@ class Roster:
     def _child_exited(self, index: int, status: str, at: float, draw: float) -> None:
         slot = self.slots[index]
         child, slot.child = slot.child, None
-        if child is None or _is_planned(child):
+        if child is None or _is_planned(child) or self._is_orphan(child):
+            return
+        if self.rollout and self.is_on_trial(child):  # its generation has no claim to a slot yet
+            end = "did not come up in time" if child.reason is Reason.BOOT_TIMEOUT else f"died: {slot.last_exit or status}"
+            self.rollout.trouble = self.rollout.trouble or f"its first child {end}"
             return
         lifetime_seconds = at - child.booted_at if child.booted_at is not None else 0.0
         if lifetime_seconds < self.limits.backoff.min_uptime_seconds:
             self._note_early_death(child, slot.last_exit or status, at)
-        if self.is_on_trial(child):
-            return  # its generation has no claim to a slot yet
         slot.restarts += 1
         backoff.after_death(slot.history, self.limits.backoff, lifetime_seconds=lifetime_seconds, now=at, draw=draw)
+
+    def _is_orphan(self, child: Child) -> bool:
+        """Whether it was lost on its way to us, with its mold: that is the mold's death, and not its own."""
+        mold = self.molds.get(child.generation)
+        return child.pid is None and (mold is None or mold.is_leaving)
 
     def _note_early_death(self, child: Child, status: str, at: float) -> None:
         """One more reason to give the child's generation up, or to stop filling slots for nothing."""
@@ -442,9 +476,6 @@ class Roster:
             rollout = rollout.overtaken
         if rollout:
             rollout.early_deaths, rollout.last_death = rollout.early_deaths + 1, status
-            if not rollout.is_promoted:
-                end = "did not come up in time" if child.reason is Reason.BOOT_TIMEOUT else f"died: {status}"
-                rollout.trouble = rollout.trouble or f"its first child {end}"
         self.early_deaths = [(when, slot) for when, slot in self.early_deaths if at - when < DEGRADED_WINDOW_SECONDS] + [(at, child.slot)]
         occupied = sum(slot.child is not None or slot.history.is_waiting(at) for slot in self.slots) + 1
         if len({slot for _, slot in self.early_deaths}) >= max(FEWEST_DEGRADED, occupied / 2) and self.degraded_since is None:
@@ -452,5 +483,8 @@ class Roster:
 
 
 def _is_planned(child: Child) -> bool:
-    """Whether its end was our wish and no sign of trouble. Memory is trouble: else a leak becomes a fork storm."""
-    return child.reason in _WISHES
+    """Whether its end was our wish, and its replacement is there or not wanted: no sign of trouble, and no claim to its slot.
+
+    A child so far over its memory limit that it was stopped is trouble: nobody was there in its place.
+    """
+    return child.reason in _WISHES or (child.reason is Reason.OVER_MEMORY and child.phase is Phase.DRAINING)

@@ -30,7 +30,7 @@ from orbitd.rules.actions import (
 from orbitd.rules.limits import Limits
 from orbitd.rules.recycling import retire_at, retiring
 from orbitd.rules.rollout import Stage
-from orbitd.rules.roster import Child, Roster
+from orbitd.rules.roster import DEGRADED_WINDOW_SECONDS, Child, Roster
 from orbitd.rules.states import Activity, Phase, Reason, StopLevel
 from orbitd.rules.transaction import advance, next_step_due
 
@@ -55,7 +55,7 @@ def decide(roster: Roster, desired: Desired, limits: Limits, now: float) -> Iter
     yield from advance(roster, desired.generation, desired.count, limits, now)
     yield from keep_the_molds(roster, now)
     yield from keep_the_janitor(roster, limits, now)
-    yield from end_degraded(roster, limits, now)
+    yield from end_degraded(roster, desired, limits, now)
     yield from spawn_the_canary(roster, now)
     yield from spawn_the_missing(roster, desired, limits, now)
     yield from drain_the_surplus(roster, desired, limits, now)
@@ -78,11 +78,11 @@ def kill_the_late(roster: Roster, limits: Limits, now: float) -> Iterator[Action
             yield KillMold(mold.generation)
     for child in list(roster.children()):
         match child.phase:
-            case Phase.STARTING if now >= child.asked_at + limits.boot_seconds:
+            case Phase.STARTING | Phase.DRAINING if child.booted_at is None and now >= child.asked_at + limits.boot_seconds:
                 asked = roster.molds.get(child.generation)
                 if child.pid is None and asked and not asked.is_leaving:
                     yield KillMold(asked.generation)  # it did not fork
-                yield Kill(child.slot, Reason.BOOT_TIMEOUT)
+                yield Kill(child.slot, child.reason or Reason.BOOT_TIMEOUT)
             case Phase.UP | Phase.DRAINING if child.run_deadline and now >= liveness.kill_at(child, limits):
                 yield Kill(child.slot, Reason.RUN_TIMEOUT)
             case Phase.DRAINING if child.until is not None and now >= child.until:
@@ -122,7 +122,7 @@ def _part_with_janitor(roster: Roster, limits: Limits, now: float) -> Iterator[A
         return
     if janitor.dismissed_at is None:
         yield DismissJanitor()
-    elif now >= janitor.dismissed_at + limits.farewell_seconds:
+    elif janitor.killed_at is None and now >= janitor.dismissed_at + limits.farewell_seconds:
         yield KillJanitor()
 
 
@@ -177,10 +177,14 @@ def _probes_left(roster: Roster, limits: Limits, now: float) -> int:
     return 1 - sum(child.asked_at >= since and not _is_proven(child, limits, now) for child in roster.serving())
 
 
-def end_degraded(roster: Roster, limits: Limits, now: float) -> Iterator[Action]:
-    """A child that was born into a degraded service and has lived long enough ends that."""
+def end_degraded(roster: Roster, desired: Desired, limits: Limits, now: float) -> Iterator[Action]:
+    """A child that was born into a degraded service and has lived long enough ends that; or that none is missing any more."""
     since = roster.degraded_since
-    if since is not None and any(child.asked_at >= since and _is_proven(child, limits, now) for child in roster.serving()):
+    if since is None:
+        return
+    proven = [child for child in roster.serving() if _is_proven(child, limits, now)]
+    is_whole = len(proven) >= desired.count and now >= since + DEGRADED_WINDOW_SECONDS
+    if is_whole or any(child.asked_at >= since for child in proven):
         yield EndDegraded()
 
 
@@ -191,7 +195,7 @@ def _is_proven(child: Child, limits: Limits, now: float) -> bool:
 def spawn_the_canary(roster: Roster, now: float) -> Iterator[Action]:
     """One child of the generation that is tried, beside all others."""
     rollout = roster.rollout
-    if rollout is None or rollout.stage is not Stage.CANARY or rollout.trouble or roster.canary():
+    if rollout is None or rollout.stage is not Stage.CANARY or rollout.trouble or roster.has_child_of(rollout.generation):
         return
     mold = roster.molds.get(rollout.generation)
     free = next((slot for slot in roster.slots if not roster.is_occupied(slot, now)), None)
@@ -241,13 +245,24 @@ def next_deadline(roster: Roster, desired: Desired, limits: Limits, now: float) 
     if not desired.stop_level:
         times.append(next_step_due(roster, limits))
         times += [at for child in roster.serving() for at in _turning_points(roster, child, limits) if at > now]
+        if roster.degraded_since is not None and (whole_at := roster.degraded_since + DEGRADED_WINDOW_SECONDS) > now:
+            times.append(whole_at)
     times += [slot.history.not_before for slot in roster.slots if slot.child is None and slot.history.is_waiting(now)]
     times += [history.not_before for history in (roster.mold_history, roster.janitor.history) if history.is_waiting(now)]
     if roster.janitor.pid is not None and roster.janitor.dismissed_at is None:
         times.append(roster.janitor.tick_at + limits.janitor_stall_seconds)
+    times += [
+        at + liveness.UNKILLABLE_SECONDS
+        for at in (roster.janitor.killed_at if roster.janitor.pid is not None else None, *_kills(roster))
+        if at
+    ]
     if desired.stop_level:
         times.append(now + limits.look_seconds)
     return max(now, min(times, default=now + 3600.0))
+
+
+def _kills(roster: Roster) -> Iterator[float | None]:
+    yield from (mold.killed_at for mold in roster.molds.values())
 
 
 def _turning_points(roster: Roster, child: Child, limits: Limits) -> Iterator[float]:
@@ -259,7 +274,8 @@ def _turning_points(roster: Roster, child: Child, limits: Limits) -> Iterator[fl
 
 
 def _child_deadline(child: Child, limits: Limits) -> float:
-    times = [child.asked_at + limits.boot_seconds] if child.phase is Phase.STARTING else []
+    is_booting = child.booted_at is None and child.phase in (Phase.STARTING, Phase.DRAINING)
+    times = [child.asked_at + limits.boot_seconds] if is_booting else []
     if child.run_deadline and child.phase in (Phase.UP, Phase.DRAINING):
         times.append(liveness.kill_at(child, limits) if liveness.is_dumped(child) else liveness.dump_at(child, limits))
     if child.until is not None:

@@ -22,7 +22,7 @@ def advance(roster: Roster, desired_generation: int, target: int, limits: Limits
         return
     if rollout is None:
         return
-    if (why := _why_give_up(roster, rollout, target)) is not None:
+    if (why := _why_give_up(roster, rollout, target, limits, now)) is not None:
         yield GiveUp(rollout.generation, why, rollout.exit_code)
     elif _has_passed(roster, rollout, target, limits, now):
         yield _next_step(rollout)
@@ -30,18 +30,22 @@ def advance(roster: Roster, desired_generation: int, target: int, limits: Limits
 
 def next_step_due(roster: Roster, limits: Limits) -> float:
     """When `advance` may have something new to say although nothing happens."""
-    rollout = roster.rollout
-    if rollout and rollout.stage is Stage.CANARY and (canary := roster.canary()) and canary.booted_at is not None:
+    rollout, canary = roster.rollout, roster.canary()
+    if rollout and rollout.stage is Stage.CANARY and not roster.has_child_of(rollout.generation):
+        return rollout.since + limits.boot_seconds
+    if rollout and rollout.stage is Stage.CANARY and canary and canary.booted_at is not None:
         return canary.booted_at + rollout.canary_seconds
     if rollout and rollout.stage is Stage.PROBATION:
         return rollout.since + limits.probation_seconds
     return float("inf")
 
 
-def _why_give_up(roster: Roster, rollout: Rollout, target: int) -> str | None:
-    fallback = roster.molds.get(rollout.fallback)
-    if rollout.is_promoted and not (fallback and fallback.holds_code):
-        return None  # there is nothing to go back to
+def _why_give_up(roster: Roster, rollout: Rollout, target: int, limits: Limits, now: float) -> str | None:
+    if rollout.is_promoted and rollout.fallback == 0:
+        return None  # it is the first of all
+    is_childless = rollout.stage is Stage.CANARY and not roster.has_child_of(rollout.generation)
+    if is_childless and now >= rollout.since + limits.boot_seconds:
+        return rollout.trouble or "its first child could not be made: no slot is free (old children finish their runs), or its mold is gone"
     outcomes = roster.outcomes
     return rollout.why_give_up(target, outcomes.get(rollout.generation, Outcomes()), outcomes.get(rollout.fallback, Outcomes()))
 

@@ -55,5 +55,5 @@ class Vigil:
         is_told = self.told_tick_at == self.tick_at
         self.tick_at = min(now, self.tick_at + gap_seconds) if self.tick_at else 0.0
         self.told_tick_at = self.tick_at if is_told else self.told_tick_at
-        self.killed_at += gap_seconds if self.killed_at else 0.0
+        self.killed_at = min(now, self.killed_at + gap_seconds) if self.killed_at else 0.0
         self._frozen_seconds += gap_seconds if self._deadline else 0.0

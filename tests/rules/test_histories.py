@@ -130,7 +130,7 @@ class History:
                 for generation in list(roster.molds)[: 1 + int(draw * 2)]:
                     roster.note(events.MoldExited(generation, KILLED, fleet.now, draw))
             case "mold_fails" if roster.rollout and roster.rollout.fallback:
-                roster.note(events.MoldFailed(roster.rollout.generation))
+                roster.note(events.MoldKilled(roster.rollout.generation, fleet.now))
                 roster.note(events.GenerationRefused(roster.rollout.generation, "SyntaxError"))
             case "refused" if roster.rollout and roster.rollout.fallback:
                 roster.note(events.GenerationRefused(roster.rollout.generation, "children.max_rss: too little"))

@@ -101,7 +101,7 @@ def _pressed(idle_own: tuple[int, ...]) -> Fleet:
 
 
 def test_under_memory_pressure_the_largest_idle_child_goes_first() -> None:
-    fleet = _pressed((20, 50, 40))
+    fleet = _pressed((30, 60, 50))
     fleet.seen(1, Activity.BUSY)
     (spawn,) = fleet.turn()
     assert isinstance(spawn, actions.Spawn)
@@ -110,7 +110,7 @@ def test_under_memory_pressure_the_largest_idle_child_goes_first() -> None:
 
 
 def test_pressure_that_children_cannot_relieve_replaces_nobody() -> None:
-    assert _pressed((10, 11)).turn() == []
+    assert _pressed((10, 25)).turn() == []
 
 
 def test_half_of_the_slots_dying_early_leaves_one_probe_at_a_time_until_one_has_lived() -> None:
@@ -127,6 +127,20 @@ def test_half_of_the_slots_dying_early_leaves_one_probe_at_a_time_until_one_has_
     assert fleet.turn() == [], "the survivors prove nothing"
     fleet.now = next_deadline(fleet.roster, fleet.desired, fleet.limits, fleet.now)
     assert fleet.turn() == [actions.Spawn(1, 1), actions.Spawn(2, 1)]
+    assert fleet.roster.degraded_since is None
+
+
+def test_a_degraded_service_that_is_scaled_down_to_its_survivors_is_degraded_no_longer() -> None:
+    fleet = Fleet(count=6, limits=LIMITS).up()
+    fleet.pass_time(5)
+    for slot in (0, 1, 2):
+        fleet.die(slot)
+    fleet.desired.count = 3
+    fleet.roster.note(events.Scaled(3, fleet.now))
+    fleet.settle()
+    assert fleet.roster.degraded_since is not None
+    fleet.now = max(next_deadline(fleet.roster, fleet.desired, replace(fleet.limits, janitor_stall_seconds=1e9), fleet.now), fleet.now + 60)
+    fleet.settle()
     assert fleet.roster.degraded_since is None
 
 

@@ -122,14 +122,91 @@ def test_a_canary_that_dies_leaves_everything_as_it_was() -> None:
 def test_a_canary_that_does_not_boot_is_given_up() -> None:
     fleet = staged()
     fleet.turn()
+    slot = canary_slot(fleet)
     fleet.pass_time(LIMITS.boot_seconds)
-    assert fleet.turn() == [actions.KillMold(2), actions.Kill(canary_slot(fleet), Reason.BOOT_TIMEOUT)] or fleet.roster.canary()
-    for child in list(fleet.roster.children()):
-        if child.phase is Phase.DYING:
-            fleet.die(child.slot)
+    assert fleet.turn() == [actions.Kill(slot, Reason.BOOT_TIMEOUT)]
+    assert fleet.turn() == [], "one canary is enough"
+    fleet.die(slot)
     leave(fleet)
+    assert actions.GiveUp(2, "its first child did not come up in time") in fleet.log
     assert fleet.generations() == [1, 1, 1, 1]
     assert fleet.stage() is None
+
+
+def test_a_canary_is_on_trial_for_all_of_its_time_however_long() -> None:
+    fleet = Fleet(count=2, limits=replace(LIMITS, canary_seconds=3600.0)).up()
+    fleet.reload()
+    fleet.turn()
+    fleet.roster.note(events.MoldReady(2))
+    fleet.settle()
+    fleet.pass_time(1800)
+    fleet.die(canary_slot(fleet), ExitStatus(signal=11))
+    fleet.turn()
+    assert actions.GiveUp(2, "its first child died: crashed:SIGSEGV") in fleet.log
+
+
+def test_a_canary_for_which_no_slot_is_free_is_not_waited_for_for_ever() -> None:
+    fleet = Fleet(count=8, limits=replace(LIMITS, max_surge=8)).up()
+    for _ in range(2):
+        for child in fleet.roster.children():
+            fleet.seen(child.slot, Activity.BUSY)
+        fleet.reload()
+        fleet.settle()
+        fleet.pass_time(40)
+        fleet.settle()
+    assert fleet.stage() is Stage.CANARY
+    fleet.pass_time(LIMITS.boot_seconds)
+    fleet.settle()
+    assert fleet.stage() is None
+    assert any(isinstance(action, actions.GiveUp) and "no slot is free" in action.why for action in fleet.log)
+
+
+def test_a_bad_generation_that_cannot_be_gone_back_from_is_told_and_ends_its_rollout() -> None:
+    fleet = rolled()
+    fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.5))
+    for _ in range(2):
+        fleet.die(fleet.roster.able()[0].slot, ExitStatus(code=1))
+        fleet.turn()
+        fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.999))
+    assert any(isinstance(action, actions.GiveUp) for action in fleet.log)
+    assert (fleet.roster.generation, fleet.stage()) == (2, None)
+
+
+def test_children_that_are_lost_with_their_mold_speak_against_nobody() -> None:
+    fleet = Fleet(count=8, limits=LIMITS)
+    fleet.turn()
+    fleet.roster.note(events.MoldReady(1))
+    fleet.turn()
+    for child in fleet.roster.children():
+        child.pid = None
+    fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.5))
+    for slot in range(8):
+        fleet.die(slot, ExitStatus())
+    assert fleet.roster.degraded_since is None
+    assert not any(fleet.roster.slot_state(slot, fleet.now) is SlotState.BACKOFF for slot in fleet.roster.slots)
+
+
+def test_files_that_change_again_and_again_are_tried_with_a_growing_wait() -> None:
+    fleet = Fleet(count=2, limits=LIMITS).up()
+    fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.999))
+    staged_generations, end = 0, fleet.now + 600
+    while fleet.now < end:
+        fleet.roster.note(events.JanitorTicked(fleet.now))
+        fleet.turn()
+        for mold in list(fleet.roster.molds.values()):
+            if mold.is_leaving:
+                fleet.roster.note(events.MoldExited(mold.generation, KILLED, fleet.now, 0.999))
+            elif not mold.is_ready and mold.generation == fleet.roster.generation:
+                fleet.roster.note(events.CodeChanged(mold.generation))
+                fleet.roster.note(events.MoldKilled(mold.generation, fleet.now))
+                fleet.desired.generation = fleet.roster.newest_generation + 1
+                staged_generations += 1
+            elif not mold.is_ready:
+                fleet.roster.note(events.MoldReady(mold.generation))
+        if canary := fleet.roster.canary():
+            fleet.die(canary.slot, ExitStatus(code=1))
+        fleet.now += 0.5
+    assert staged_generations < 30
 
 
 def test_a_generation_that_is_refused_is_given_up_with_its_exit_code() -> None:
@@ -258,7 +335,7 @@ def test_a_reload_during_the_probation_that_fails_leaves_the_probation_as_it_was
     fleet = rolled()
     fleet.reload()
     assert fleet.turn() == [actions.SpawnMold(3)]
-    fleet.roster.note(events.MoldFailed(3))
+    fleet.roster.note(events.MoldKilled(3, fleet.now))
     fleet.roster.note(events.GenerationRefused(3, "SyntaxError"))
     fleet.turn()
     assert fleet.stage() is Stage.PROBATION

@@ -66,7 +66,7 @@ def test_a_stop_does_not_wait_for_a_mold_that_has_no_process() -> None:
 def test_a_mold_that_does_not_fork_and_was_let_go_before_it_ended_is_gone() -> None:
     fleet = Fleet().up()
     fleet.roster.note(events.MoldReady(1, forks=False))
-    fleet.roster.note(events.MoldKilled(1))
+    fleet.roster.note(events.MoldKilled(1, fleet.now))
     fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.5))
     assert not fleet.roster.molds
 
@@ -76,12 +76,12 @@ def test_a_generation_whose_files_changed_gets_no_mold_while_another_takes_its_p
     fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.5))
     assert fleet.turn() == [actions.SpawnMold(1)]
     fleet.roster.note(events.CodeChanged(1))
-    fleet.roster.note(events.MoldKilled(1))
+    fleet.roster.note(events.MoldKilled(1, fleet.now))
     fleet.roster.note(events.MoldExited(1, KILLED, fleet.now, 0.5))
     fleet.desired.generation = 2
     fleet.pass_time(100)
     assert fleet.turn() == [actions.SpawnMold(2)]
-    fleet.roster.note(events.MoldFailed(2))
+    fleet.roster.note(events.MoldKilled(2, fleet.now))
     fleet.roster.note(events.GenerationRefused(2, "broken"))
     fleet.roster.note(events.MoldExited(2, ExitStatus(code=78), fleet.now, 0.5))
     fleet.pass_time(100)
@@ -213,7 +213,7 @@ def test_a_mold_that_fails_leaves_the_old_generation_and_its_mold() -> None:
     fleet = Fleet().up()
     fleet.desired.generation = 2
     assert fleet.turn() == [actions.SpawnMold(2)]
-    fleet.roster.note(events.MoldFailed(2))
+    fleet.roster.note(events.MoldKilled(2, fleet.now))
     fleet.roster.note(events.GenerationRefused(2, "SyntaxError"))
     fleet.roster.note(events.MoldExited(2, ExitStatus(code=78), fleet.now, 0.5))
     assert fleet.turn() == []
@@ -509,3 +509,66 @@ def test_a_child_that_the_operator_kills_is_replaced_at_once_however_often() -> 
         fleet.die(0)
         assert fleet.turn() == [actions.Spawn(0, 1)]
         fleet.settle()
+
+
+def test_a_mold_that_cannot_be_killed_is_given_up_and_another_one_makes_the_children() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.roster.note(events.MoldKilled(1, fleet.now))
+    fleet.die(0)
+    assert fleet.turn() == []
+    fleet.now = next_deadline(fleet.roster, fleet.desired, fleet.limits, fleet.now)
+    fleet.roster.note(events.JanitorTicked(fleet.now))
+    assert fleet.turn() == [actions.AbandonMold(1), actions.SpawnMold(1)]
+
+
+def test_a_janitor_that_cannot_be_killed_is_given_up_and_replaced() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.roster.note(events.JanitorKilled(fleet.now))
+    fleet.now = next_deadline(fleet.roster, fleet.desired, fleet.limits, fleet.now)
+    assert fleet.turn() == [actions.AbandonJanitor(), actions.SpawnJanitor()]
+
+
+def test_the_daemon_ends_although_no_mold_and_no_janitor_can_be_killed() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.desired.stop_level = StopLevel.KILL
+    fleet.turn()
+    fleet.die(0)
+    for _ in range(40):
+        fleet.turn()
+        fleet.now += 1
+    assert is_finished(fleet.roster, fleet.desired)
+
+
+def test_a_child_that_is_drained_before_it_has_come_up_has_the_time_of_its_boot() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.desired.count = 2
+    fleet.turn()
+    fleet.desired.count = 1
+    assert fleet.turn() == [actions.Drain(1, Reason.SURPLUS)]
+    fleet.pass_time(fleet.limits.boot_seconds)
+    assert fleet.turn() == [actions.Kill(1, Reason.SURPLUS)]
+
+
+def test_a_child_that_was_replaced_for_its_memory_keeps_no_place() -> None:
+    limits = Limits(backoff=Backoff(), janitor_backoff=Backoff(), boots_at_once=64, max_rss_bytes=1000)
+    fleet = Fleet(count=2, limits=limits).up()
+    for _ in range(3):
+        for _ in range(2):
+            fleet.seen(0, rss_bytes=1500)
+        fleet.settle()
+        fleet.die(0, ExitStatus(code=0))
+        fleet.settle()
+        fleet.roster.note(events.RestartAsked(frozenset()))
+    assert not any(fleet.roster.slot_state(slot, fleet.now) is SlotState.BACKOFF for slot in fleet.roster.slots)
+
+
+def test_whoever_was_born_as_a_freeze_ended_is_not_younger_than_now() -> None:
+    fleet = Fleet(count=1).up()
+    fleet.now += 28_800
+    fleet.roster.note(events.Thawed(28_800, fleet.now))
+    fleet.roster.note(events.ChildAsked(1, 1, fleet.now))
+    fleet.boot(1)
+    fleet.roster.note(events.Thawed(28_800, fleet.now))
+    child = fleet.roster.slots[1].child
+    assert child
+    assert child.booted_at == fleet.now

@@ -99,7 +99,7 @@ class Fleet:
     def phases(self) -> dict[int, Phase]:
         return {child.slot: child.phase for child in self.roster.children()}
 
-    def _perform(self, action: actions.Action) -> None:  # noqa: C901 - one arm an action: the list is the point
+    def _perform(self, action: actions.Action) -> None:  # noqa: C901, PLR0912 - one arm an action: the list is the point
         if isinstance(action, actions.Step):
             self._take_step(action)
             return
@@ -111,11 +111,17 @@ class Fleet:
             case actions.SpawnMold(generation):
                 self.roster.note(events.MoldSpawned(generation, self.pid, self.now))
             case actions.KillMold(generation):
-                self.roster.note(events.MoldKilled(generation))
+                self.roster.note(events.MoldKilled(generation, self.now))
             case actions.SpawnJanitor():
                 self.roster.note(events.JanitorSpawned(self.pid, self.now))
-            case actions.DismissJanitor() | actions.KillJanitor():
+            case actions.AbandonMold(generation):
+                self.roster.note(events.MoldAbandoned(generation))
+            case actions.DismissJanitor():
                 self.roster.note(events.JanitorDismissed(self.now))
+            case actions.KillJanitor():
+                self.roster.note(events.JanitorKilled(self.now))
+            case actions.AbandonJanitor():
+                self.roster.note(events.JanitorAbandoned())
             case actions.Spawn(slot, generation):
                 self.roster.note(events.ChildAsked(slot, generation, self.now))
                 self.roster.note(events.ChildSaidHello(slot, self.pid))
