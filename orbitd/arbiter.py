@@ -209,7 +209,7 @@ class Arbiter:
     def check_vitals(self, now: float) -> None:
         """Judge how we do, say so when that has changed, and write the periodic report."""
         before = {finding.code for finding in self.vitals.findings}
-        is_starting = self.reload.generation == 1 and self.reload.ok is None
+        is_starting = self.reload.generation == 1 and self.reload.ok is None and not self.roster.early_deaths
         why = None if self.database.is_up else self.database.why
         news = health.News(why, self.database.command, self.reload.error if self.reload.ok is False else None, self.succession.error)
         findings = self.vitals.judge(self.settings, self.roster, self.desired, news, is_starting=is_starting)
@@ -361,7 +361,7 @@ class Arbiter:
         match action:
             case actions.TellStall():
                 self.note(events.StallTold(slot, clock.now()))
-                self.inquiries.ask(slot, partial(self._tell_stall, slot), keeps=True)
+                self._look_into_stall(slot)
             case actions.DumpStack():
                 self.note(events.DumpSent(slot, clock.now()))
                 self.fleet.dump_stack(slot)
@@ -370,6 +370,14 @@ class Arbiter:
                     log.fault("child_unkillable", slot=slot, pid=known.pid, why=known.vigil.words)
                 self.fleet.abandon(slot)
                 self.note(events.ChildAbandoned(slot))
+
+    def _look_into_stall(self, slot: int) -> None:
+        """Only who burns CPU is asked for its stacks: a signal would cut short a sleep in C, and so change what we look at."""
+        child = self.roster.slots[slot].child
+        if child and child.vigil.state == "R":
+            self.inquiries.ask(slot, partial(self._tell_stall, slot), keeps=True)
+        elif child and child.pid:
+            self._tell_stall(slot, look_at(child.pid))
 
     def _tell_stall(self, slot: int, sight: Sight) -> None:
         record = self.fleet.slots.records[slot]
@@ -392,11 +400,12 @@ class Arbiter:
             self.note(events.SpawnFailed(role, slot, clock.now(), random.random()))
 
     def _spawn_child(self, slot: int, generation: int) -> None:
+        loaded = self._generations.of(generation)
+        limits = limits_of(loaded.settings)  # its own generation's: a canary's do not count for the others yet
         if self.roster.molds[generation].forks:
-            self.fleet.ask_for_child(slot, generation, self.limits)
+            self.fleet.ask_for_child(slot, generation, limits)
         else:
-            loaded = self._generations.of(generation)
-            self.fleet.spawn_child(slot, generation, self.limits, asdict(loaded.settings), loaded.environ)
+            self.fleet.spawn_child(slot, generation, limits, asdict(loaded.settings), loaded.environ)
 
     # --- what the operator wants ---
 

@@ -306,7 +306,8 @@ class Verbs:
                 return slot
         raise NoSuchObject(f"no child of this daemon has run {name} in hand", "see: orbitctl list")
 
-    def _status(self) -> dict[str, Any]:
+    def _status(self, *, with_past: bool = False) -> dict[str, Any]:
+        """`with_past`: with the slots that nobody is in, but somebody was."""
         arbiter, now = self._arbiter, clock.now()
         findings = self._findings()
         beat_at = arbiter.fleet.slots.header.beat_at
@@ -317,7 +318,11 @@ class Verbs:
             generation=arbiter.roster.generation,
             config=self._config,
             target=arbiter.desired.count,
-            slots=[self._slot(slot, now) for slot in self._occupied_slots(now).values()],
+            slots=[
+                self._slot(slot, now)
+                for slot in arbiter.roster.slots
+                if arbiter.roster.is_occupied(slot, now) or (with_past and slot.exits)
+            ],
             problems=[finding for finding in findings if finding.code not in _SAID_BY_STATE],
             last_reload=self._last_reload(),
             last_beat_at=_wall(time.time() - (now - beat_at)) if beat_at else None,
@@ -331,7 +336,7 @@ class Verbs:
             return Answer(views.listing(self._status()))
         now, wall = clock.now(), time.time()
         exits = {slot.index: [_exit(ended, wall - (now - ended.at)) for ended in slot.exits[::-1]] for slot in self._arbiter.roster.slots}
-        return Answer(views.listing(self._status(), exits))
+        return Answer(views.listing(self._status(with_past=True), exits))
 
     def _memory(self) -> dict[str, int | None]:
         roster = self._arbiter.roster

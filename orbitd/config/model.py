@@ -180,11 +180,11 @@ class Children:
         Integer(0, 1_000_000_000),
         0,
         "A child that has begun this many runs is replaced, the replacement first. 0: no limit.",
-        _LIVE,
+        _ROLLING,
         "--max-runs",
     )
     max_runs_jitter: float = _option(
-        Share(), 0.1, "By how much max_runs and max_lifetime differ from child to child, at most, as a share of them.", _LIVE
+        Share(), 0.1, "By how much max_runs and max_lifetime differ from child to child, at most, as a share of them.", _ROLLING
     )
     max_lifetime: float = _option(
         Duration("1s", "52w", or_zero=True), "0", "A child that is older is replaced, the replacement first. 0: no limit.", _LIVE

@@ -88,7 +88,7 @@ def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
     if news.upgrade_error is not None:
         message = f"the last upgrade failed, the version before goes on: {_last_line(news.upgrade_error)}"
         yield Finding("upgrade_failed", Status.WARNING, message, "orbitctl upgrade --wait")
-    if roster.generation and roster.mold_history.is_waiting(now):
+    if roster.generation and roster.generation not in roster.molds and roster.mold_history.is_waiting(now):
         message = "the code can no longer be imported as it was: children that die are not replaced"
         yield Finding("mold_failed", Status.WARNING, message, "orbitctl reload --wait")
     if roster.degraded_since is not None:

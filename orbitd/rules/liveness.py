@@ -43,7 +43,9 @@ def watch(roster: Roster, limits: Limits, now: float) -> Iterator[Action]:
         if is_stalled(child, limits, now):
             if _is_news(child, now):
                 yield TellStall(child.slot)
-            if limits.stall_kill_seconds and now >= child.vigil.tick_at + limits.stall_kill_seconds:
+            elif limits.stall_kill_seconds and now >= max(
+                child.vigil.tick_at + limits.stall_kill_seconds, child.vigil.told_at + _MOMENT_SECONDS
+            ):
                 yield Kill(child.slot, Reason.STALLED)
         elif is_unkillable(child.vigil.killed_at or None, now) and not child.vigil.is_abandoned:
             yield Abandon(child.slot)

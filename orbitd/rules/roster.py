@@ -459,7 +459,8 @@ class Roster:
             self.rollout.trouble = self.rollout.trouble or f"its first child {end}"
             return
         lifetime_seconds = at - child.booted_at if child.booted_at is not None else 0.0
-        if lifetime_seconds < self.limits.backoff.min_uptime_seconds:
+        has_died_of_its_run = bool(slot.exits and slot.exits[-1].run_id)  # then that counts among the run's outcomes
+        if lifetime_seconds < self.limits.backoff.min_uptime_seconds and not has_died_of_its_run:
             self._note_early_death(child, slot.last_exit or status, at)
         slot.restarts += 1
         backoff.after_death(slot.history, self.limits.backoff, lifetime_seconds=lifetime_seconds, now=at, draw=draw)

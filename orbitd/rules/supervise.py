@@ -88,7 +88,7 @@ def kill_the_late(roster: Roster, limits: Limits, now: float) -> Iterator[Action
             case Phase.DRAINING if child.until is not None and now >= child.until:
                 yield Interrupt(child.slot, Reason.DRAIN_TIMEOUT, now + limits.kill_after_seconds)
             case Phase.INTERRUPTED if child.until is not None and now >= child.until:
-                yield Kill(child.slot, Reason.OVER_MEMORY if child.reason is Reason.OVER_MEMORY else Reason.DRAIN_TIMEOUT)
+                yield Kill(child.slot, child.reason or Reason.DRAIN_TIMEOUT)
             case Phase.UP | Phase.DRAINING if child.is_bursting(limits):
                 yield Interrupt(child.slot, Reason.OVER_MEMORY, now + limits.kill_after_seconds)
             case _:

@@ -171,3 +171,21 @@ def test_a_service_whose_children_all_die_says_so_tries_one_at_a_time_and_heals(
     marker.unlink()
     daemon.await_status(lambda status: status["state"] == "running" and status["children"]["ready"] == 4)
     assert len(daemon.events("degraded_ended")) == 1
+
+
+def test_how_many_runs_a_canary_may_begin_is_said_by_its_own_configuration(begin: Begin) -> None:
+    daemon = begin(VERSION.format(version=1), **{"children.count": 1})
+    daemon.configure(**{"children.max_runs": 1, "children.max_runs_jitter": 0})
+    daemon.ask("reload", wait=True)
+    (canary,) = [slot["pid"] for slot in daemon.slots() if slot["generation"] == 2]
+    daemon.await_run(daemon.enqueue("version"), "succeeded")
+    daemon.await_status(lambda status: canary not in [slot["pid"] for slot in status["slots"]] and status["children"]["ready"] == 1)
+
+
+def test_a_slot_that_nobody_is_in_any_more_is_listed_with_how_its_children_ended(begin: Begin) -> None:
+    daemon = begin(VERSION.format(version=1), **{"children.count": 1})
+    (old,) = daemon.child_pids()
+    daemon.ask("restart", slots=[0], wait=True)
+    eventually(
+        lambda: [ended["pid"] for slot in daemon.ask("list", exits=True)["slots"] for ended in slot["exits"]], lambda pids: old in pids
+    )

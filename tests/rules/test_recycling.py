@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orbitd.rules import actions, events
-from orbitd.rules.exits import ExitStatus
+from orbitd.rules.exits import Ender, Exit, ExitStatus
 from orbitd.rules.limits import Backoff, Limits
 from orbitd.rules.recycling import most_runs, refusal
 from orbitd.rules.states import Activity, Phase, Reason
@@ -141,6 +141,16 @@ def test_a_degraded_service_that_is_scaled_down_to_its_survivors_is_degraded_no_
     assert fleet.roster.degraded_since is not None
     fleet.now = max(next_deadline(fleet.roster, fleet.desired, replace(fleet.limits, janitor_stall_seconds=1e9), fleet.now), fleet.now + 60)
     fleet.settle()
+    assert fleet.roster.degraded_since is None
+
+
+def test_children_that_die_of_their_runs_make_no_degraded_service() -> None:
+    fleet = Fleet(count=6, limits=LIMITS).up()
+    fleet.pass_time(1)
+    for slot in range(6):
+        ended = Exit(fleet.now, 1, 1, "crashed:SIGSEGV", Ender.ITSELF, None, 1.0, 0, None, run_id=4711, pipeline="poison")
+        fleet.roster.note(events.DeathJudged(slot, ended))
+        fleet.die(slot)
     assert fleet.roster.degraded_since is None
 
 
