@@ -235,7 +235,7 @@ class Arbiter:
         """A fact for the roster, and for the log where it is worth a line."""
         if isinstance(event, events.MoldExited):
             self.rollouts.mold_exits(event)
-        was_degraded = self.roster.degraded_since is not None
+        was_degraded = self.roster.is_degraded
         self.roster.note(event)
         match event:
             case events.ChildBooted(slot):
@@ -246,8 +246,10 @@ class Arbiter:
                 log.warn("janitor_exited")
         if self._errand and isinstance(event, events.ChildExited):
             self._errand.note_change()
-        if was_degraded != (self.roster.degraded_since is not None):
-            log.event("degraded_ended") if was_degraded else log.warn("degraded", early_deaths=len(self.roster.early_deaths))
+        if self.roster.is_degraded and not was_degraded:
+            log.warn("degraded", early_deaths=len(self.roster.early_deaths))
+        elif was_degraded and not self.roster.is_degraded:
+            log.event("degraded_ended")
         self._is_judged &= isinstance(event, events.JanitorTicked | events.RunsEnded)
         self._is_record_stale |= isinstance(event, events.ChildSaidHello | events.ChildExited | events.MoldSpawned | events.JanitorSpawned)
 

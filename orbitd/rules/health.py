@@ -91,7 +91,7 @@ def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
     if roster.generation and roster.generation not in roster.molds and roster.mold_history.is_waiting(now):
         message = "the code can no longer be imported as it was: children that die are not replaced"
         yield Finding("mold_failed", Status.WARNING, message, "orbitctl reload --wait")
-    if roster.degraded_since is not None:
+    if roster.is_degraded:
         message = f"{len({slot for _, slot in roster.early_deaths})} slots' children died soon after their start: one is tried at a time"
         yield Finding("degraded", Status.ERROR, message, "orbitctl list --wide")
     yield from _immobile(roster, now)

@@ -204,6 +204,11 @@ class Roster:
         """Children that can claim."""
         return [child for child in self.serving() if child.is_ready]
 
+    @property
+    def is_degraded(self) -> bool:
+        """Whether so many children have died early that they are tried one at a time."""
+        return self.degraded_since is not None
+
     def canary(self) -> Child | None:
         """The child on trial."""
         return next((child for child in self.children() if child.is_serving and self.is_on_trial(child)), None)

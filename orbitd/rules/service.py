@@ -117,7 +117,7 @@ def state_of(roster: Roster, desired: Desired, now: float, *, reload: int, is_un
     states = [
         (DaemonState.STOPPING, desired.stop_level > StopLevel.DRAIN),
         (DaemonState.DRAINING, desired.stop_level == StopLevel.DRAIN),
-        (DaemonState.DEGRADED, roster.degraded_since is not None or is_held),
+        (DaemonState.DEGRADED, roster.is_degraded or is_held),
         (DaemonState.STARTING, roster.generation == 0 or (is_under_way and reload == 1)),
         (DaemonState.WAITING_DATABASE, not is_database_up),
         (DaemonState.RELOADING, is_under_way),
