@@ -282,8 +282,8 @@ class Verbs:
         """The child answers into its stack file; the arbiter looks for that at its next turns."""
         slot = self._slot_of(args["object"])
         record = self._arbiter.fleet.slots.records[slot.index]
-        if self._arbiter.fleet.process_of(slot.index) is None:
-            raise Conflict(f"the child of slot {slot.index} is only starting", "ask again in a moment")
+        if slot.child is None or slot.child.booted_at is None:
+            raise Conflict(f"the child of slot {slot.index} is only starting, and cannot show its stack yet", "ask again in a moment")
         about = {"slot": slot.index, "state": self._arbiter.roster.slot_state(slot, clock.now())}
         about |= {"run": str(record.run_id), "pipeline": record.pipeline} if record.run_id else {"run": None, "pipeline": None}
         seen: list[Sight] = []
