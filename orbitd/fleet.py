@@ -75,6 +75,7 @@ class FleetEstate:
     children: dict[int, HandEstate]
     janitor: HandEstate | None
     mark: str
+    strangers: set[int]
 
 
 class Owner(Protocol):
@@ -139,11 +140,12 @@ class Fleet:
             children={slot: hand.hand_over(keep) for slot, hand in self._children.items()},
             janitor=self._janitor.hand_over(keep) if self._janitor else None,
             mark=self._mark,
+            strangers=self._orphans.strangers,
         )
 
     def inherit(self, estate: FleetEstate) -> None:
         """Go on with these processes: as a fresh fleet, with the shared memory of the one before."""
-        self._mark = estate.mark
+        self._mark, self._orphans = estate.mark, Orphans(estate.strangers)
         for generation, left in estate.molds.items():
             self._molds[generation] = hand = _Hand.inherit(left)
             self._await_end(hand, partial(self._bury_mold, generation))
