@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
 from orbitd import config, succession
 from orbitd.errors import OrbitError
+from orbitd.fleet import Keep
 from orbitd.generations import Generations
-from orbitd.succession import Estate
+from orbitd.succession import Estate, Succession
 from orbitd.system.slots import SharedSlots
 from tests.support.anything import anything
 
@@ -103,6 +105,18 @@ def test_children_that_share_memory_of_another_layout_cannot_be_gone_on_with(est
         with pytest.raises(OrbitError, match="another layout"):
             succession.read(fd)
     os.close(fd)
+
+
+def test_what_cannot_be_handed_over_is_a_failed_upgrade_and_no_end() -> None:
+    def take_stock(keep: Keep) -> Estate:
+        raise OrbitError("there is no control socket to hand over")
+
+    nobody: Any = None
+    upgrading = Succession(nobody, take_stock)
+    for begin in (upgrading.begin, upgrading.hand_over):
+        upgrading.upgrade = None
+        begin(1.0)
+        assert "no control socket" in (upgrading.error or "")
 
 
 def test_options_that_are_new_since_have_their_defaults() -> None:
