@@ -253,12 +253,10 @@ class Arbiter:
         self._is_judged &= isinstance(event, events.JanitorTicked | events.RunsEnded)
         self._is_record_stale |= isinstance(event, events.ChildSaidHello | events.ChildExited | events.MoldSpawned | events.JanitorSpawned)
 
-    def go_by(self, settings: Settings, before: Settings) -> None:
+    def go_by(self, settings: Settings) -> None:
         """From now on the generation with this configuration serves."""
         if not self.database.is_word:
             self.database.since = clock.now()
-        if settings.children.count != before.children.count:
-            self.scale(settings.children.count)
         log.set_up("arbiter", settings.logging, host=settings.instance.name)
         self.fleet.slots.header.log_level = 0
         self.limits = self.roster.limits = limits_of(settings)
