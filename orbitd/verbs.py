@@ -41,7 +41,7 @@ _STOPPING = {
 }
 
 _OUTLAST_STOP = {"events", "stop"}
-_SAID_BY_STATE = {"starting", "stopping"}
+_NO_PROBLEMS = {"starting", "stopping"}
 
 
 class Verbs:
@@ -323,7 +323,7 @@ class Verbs:
                 for slot in arbiter.roster.slots
                 if arbiter.roster.is_occupied(slot, now) or (with_past and slot.exits)
             ],
-            problems=[finding for finding in findings if finding.code not in _SAID_BY_STATE],
+            problems=[finding for finding in findings if finding.code not in _NO_PROBLEMS],
             last_reload=self._last_reload(),
             last_beat_at=_wall(time.time() - (now - beat_at)) if beat_at else None,
             age_seconds=self._age_seconds(now, with_memory=True),
