@@ -52,7 +52,7 @@ from orbitd.system.slots import MAX_SLOTS, SharedSlots
 from orbitd.system.wakeup import Wakeup
 from orbitd.vitals import DatabaseNews, Vitals
 
-_SAID_BY_STATE = {"starting", "stopping", "paused", "database_down"}
+_SAID_BY_STATUS_LINE = {"starting", "stopping", "paused", "database_down"}
 _SIGNALS = ("TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "TSTP", "CONT", "CHLD")
 
 
@@ -155,7 +155,7 @@ class Arbiter:
 
     def _service_facts(self) -> service.Facts:
         state, reload = self.state(clock.now()), self.reload
-        troubles = (finding.message for finding in self.vitals.findings if finding.code not in _SAID_BY_STATE)
+        troubles = (finding.message for finding in self.vitals.findings if finding.code not in _SAID_BY_STATUS_LINE)
         trouble = self.database.why if state is DaemonState.WAITING_DATABASE else next(troubles, None)
         return service.facts_of(
             self.roster, self.desired, state, reload=reload.generation, is_under_way=reload.ok is None, trouble=trouble or ""
@@ -253,12 +253,10 @@ class Arbiter:
         self._is_judged &= isinstance(event, events.JanitorTicked | events.RunsEnded)
         self._is_record_stale |= isinstance(event, events.ChildSaidHello | events.ChildExited | events.MoldSpawned | events.JanitorSpawned)
 
-    def go_by(self, settings: Settings, before: Settings) -> None:
+    def go_by(self, settings: Settings) -> None:
         """From now on the generation with this configuration serves."""
         if not self.database.is_word:
             self.database.since = clock.now()
-        if settings.children.count != before.children.count:
-            self.scale(settings.children.count)
         log.set_up("arbiter", settings.logging, host=settings.instance.name)
         self.fleet.slots.header.log_level = 0
         self.limits = self.roster.limits = limits_of(settings)

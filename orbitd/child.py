@@ -41,6 +41,7 @@ from orbitd.rules.states import Activity
 from orbitd.store import Claimed, Failure, Outcome, Report
 from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel
+from orbitd.system.stacks import DUMP_SIGNAL
 
 _IGNORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})  # as in every Python: a log that nobody reads is an error of the write, no death
 _COUNTED = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.RETRIED)
@@ -48,6 +49,7 @@ _COUNTED = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.RETRIED)
 
 def main(channel_fd: int) -> NoReturn:
     """A child that the arbiter has exec'd: import the pipelines, then live like one that a mold has forked."""
+    signal.signal(DUMP_SIGNAL, signal.SIG_IGN)  # who asks for our stacks before we can answer must not kill us
     channel = Channel.inherited(channel_fd)
     configuration = channel.receive(wait=True) or {}
     setproctitle(f"orbitd: child {configuration['slot']} g{configuration['generation']} importing")

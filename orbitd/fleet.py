@@ -75,6 +75,7 @@ class FleetEstate:
     children: dict[int, HandEstate]
     janitor: HandEstate | None
     mark: str
+    strangers: set[int]
 
 
 class Owner(Protocol):
@@ -139,11 +140,12 @@ class Fleet:
             children={slot: hand.hand_over(keep) for slot, hand in self._children.items()},
             janitor=self._janitor.hand_over(keep) if self._janitor else None,
             mark=self._mark,
+            strangers=self._orphans.strangers,
         )
 
     def inherit(self, estate: FleetEstate) -> None:
         """Go on with these processes: as a fresh fleet, with the shared memory of the one before."""
-        self._mark = estate.mark
+        self._mark, self._orphans = estate.mark, Orphans(estate.strangers)
         for generation, left in estate.molds.items():
             self._molds[generation] = hand = _Hand.inherit(left)
             self._await_end(hand, partial(self._bury_mold, generation))
@@ -194,33 +196,39 @@ class Fleet:
 
     def spawn_child(self, slot: int, generation: int, limits: Limits, settings: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         """Exec a child, which imports the pipelines itself."""
-        draw, nonce = random.random(), os.urandom(8).hex()
-        self.slots.clear(slot)
-        order = {"slot": slot, "nonce": nonce, "max_runs": most_runs(limits, draw)}
-        marked = {**environ, process.MOLD_MARK: self._mark, process.CHILD_MARK: nonce}
-        configuration = {"generation": generation, "settings": settings, **order}
-        self._children[slot] = hand = self._spawn("child", configuration, marked, partial(self._bury_child, slot))
-        hand.nonce = nonce
-        self._owner.note(events.ChildAsked(slot, generation, clock.now(), draw))
+
+        def spawn(order: Message) -> _Hand:
+            marked = {**environ, process.MOLD_MARK: self._mark, process.CHILD_MARK: order["nonce"]}
+            configuration = {"generation": generation, "settings": settings, **order}
+            return self._spawn("child", configuration, marked, partial(self._bury_child, slot))
+
+        hand = self._begin_child(slot, generation, limits, spawn)
         self._owner.note(events.ChildSaidHello(slot, _pid(hand)))
-        self._watch(hand, partial(self._child_said, slot, hand), partial(self._child_hung_up, slot, hand))
 
     def ask_for_child(self, slot: int, generation: int, limits: Limits) -> None:
         """Ask the mold for a child; it will say hello on a socket of its own. Limits are spread: it has one of its own."""
-        draw = random.random()
-        nonce = os.urandom(8).hex()
-        ours, theirs = Channel.pair()
+
+        def ask(order: Message) -> _Hand:
+            ours, theirs = Channel.pair()
+            try:
+                self._molds[generation].channel.send({"type": "spawn", **order}, [theirs.fileno()])
+            except (ChannelClosed, BlockingIOError):
+                log.warn("spawn_failed", slot=slot, gen=generation)  # we keep no copy of its end: the closed channel frees the slot
+            finally:
+                theirs.close()
+            return _Hand(ours)
+
+        self._begin_child(slot, generation, limits, ask)
+
+    def _begin_child(self, slot: int, generation: int, limits: Limits, begin: Callable[[Message], _Hand]) -> _Hand:
+        """Fill a slot with a child that `begin` brings about, given what it must be told."""
+        draw, nonce = random.random(), os.urandom(8).hex()
         self.slots.clear(slot)
-        hand = self._children[slot] = _Hand(ours, nonce=nonce)
+        hand = self._children[slot] = begin({"slot": slot, "nonce": nonce, "max_runs": most_runs(limits, draw)})
+        hand.nonce = nonce
         self._owner.note(events.ChildAsked(slot, generation, clock.now(), draw))
         self._watch(hand, partial(self._child_said, slot, hand), partial(self._child_hung_up, slot, hand))
-        order = {"type": "spawn", "slot": slot, "nonce": nonce, "max_runs": most_runs(limits, draw)}
-        try:
-            self._molds[generation].channel.send(order, [theirs.fileno()])
-        except (ChannelClosed, BlockingIOError):
-            log.warn("spawn_failed", slot=slot, gen=generation)  # we keep no copy of its end: the closed channel frees the slot
-        finally:
-            theirs.close()
+        return hand
 
     def tell_child(self, slot: int, message: Message) -> None:
         """Send a child a message and ring its bell. One that is gone will be reaped in a moment."""
@@ -287,7 +295,7 @@ class Fleet:
         self._owner.note(events.JanitorSpawned(_pid(hand), clock.now()))
 
     def tell_janitor(self, message: Message) -> None:
-        """Send the janitor a message; without one it is lost, and told again to the next (see `Arbiter`)."""
+        """Send the janitor a message; without one it is lost, and told again to the next (see `Affairs`)."""
         if self._janitor is None:
             return
         try:

@@ -49,11 +49,15 @@ class GenerationsEstate:
     loaded: dict[int, ConfigurationEstate]
     pipelines: dict[int, list[dict[str, Any]]]
     fingerprints: dict[int, str]
+    counts: dict[int, int]
     reload: Reload
 
 
 class Generations:
-    """`serving` is the configuration of the generation that serves, environment included; `reload` is the last one, or the start."""
+    """`serving` is the configuration of the generation that serves, environment included; `reload` is the last one, or the start.
+
+    `counts`: how many children were wanted when a generation was relieved by the next.
+    """
 
     def __init__(
         self, loaded: Loaded, load: Callable[[], Loaded], *, known: dict[int, Loaded] | None = None, reload: Reload | None = None
@@ -65,19 +69,20 @@ class Generations:
         self._loaded = known or {1: loaded}
         self._pipelines: dict[int, list[dict[str, Any]]] = {}
         self._fingerprints: dict[int, str] = {}
+        self.counts: dict[int, int] = {}
 
     def hand_over(self) -> GenerationsEstate:
         """What `inherit` needs."""
         serving = next(generation for generation, loaded in self._loaded.items() if loaded is self.serving)
         loaded = {generation: _estate(loaded) for generation, loaded in self._loaded.items()}
-        return GenerationsEstate(serving, loaded, self._pipelines, self._fingerprints, self.reload)
+        return GenerationsEstate(serving, loaded, self._pipelines, self._fingerprints, self.counts, self.reload)
 
     @classmethod
     def inherit(cls, estate: GenerationsEstate, load: Callable[[], Loaded]) -> Generations:
         """Go on with these. Raises TypeError for an option that we do not know."""
         loaded = {generation: _loaded(left) for generation, left in estate.loaded.items()}
         generations = cls(loaded[estate.serving], load, known=loaded, reload=estate.reload)
-        generations._pipelines, generations._fingerprints = estate.pipelines, estate.fingerprints
+        generations._pipelines, generations._fingerprints, generations.counts = estate.pipelines, estate.fingerprints, estate.counts
         return generations
 
     def of(self, generation: int) -> Loaded:
@@ -134,8 +139,9 @@ class Generations:
         self.reload = Reload(generation, time.time(), ok=False, error=error, exit_code=exit_code)
 
     def conclude(self, generation: int, children: int) -> None:
-        """The new generation holds the target; old children may still finish their runs."""
-        self.reload = Reload(generation, self.reload.at, ok=True)
+        """The new generation holds the target; old children may still finish their runs. A later reload that failed is not forgotten."""
+        if generation >= self.reload.generation:
+            self.reload = Reload(generation, self.reload.at, ok=True)
         log.event("generation_serves", gen=generation, children=children)
 
     def keep(self, generations: Collection[int]) -> None:
@@ -143,6 +149,7 @@ class Generations:
         self._loaded = {each: loaded for each, loaded in self._loaded.items() if each in generations}
         self._pipelines = {each: specs for each, specs in self._pipelines.items() if each in generations}
         self._fingerprints = {each: digest for each, digest in self._fingerprints.items() if each in generations}
+        self.counts = {each: count for each, count in self.counts.items() if each in generations}
 
 
 def _estate(loaded: Loaded) -> ConfigurationEstate:

@@ -105,7 +105,9 @@ class Inquiries:
 
     def ask(self, slot: int, answered: Callable[[Sight], None], *, keeps: bool = False) -> None:
         """Ask the child of a slot, once for all who ask now; `answered` is called in a later turn."""
-        inquiry, callers = self._open.setdefault(slot, (Inquiry(self._children, slot), []))
+        if slot not in self._open:
+            self._open[slot] = (Inquiry(self._children, slot), [])
+        inquiry, callers = self._open[slot]
         inquiry.keeps |= keeps
         callers.append(answered)
         self.next_deadline = 0.0

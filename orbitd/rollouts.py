@@ -31,8 +31,11 @@ class Owner(Protocol):
     def note(self, event: events.Event) -> None:
         """A fact for the roster."""
 
-    def go_by(self, settings: Settings, before: Settings) -> None:
-        """From now on this configuration counts; which one did."""
+    def go_by(self, settings: Settings) -> None:
+        """From now on this configuration counts."""
+
+    def scale(self, count: int) -> None:
+        """Have this many children."""
 
     def give_up_start(self, error: str) -> None:
         """The very first generation is no good: there is nothing to go on with."""
@@ -89,10 +92,9 @@ class Rollouts:
         if child is None:
             return
         log.event("child_booted", slot=slot, gen=child.generation, pid=child.pid)
-        is_first = self._owner.roster.is_on_trial(child) or (
-            self._generations.reload.ok is None and self._generations.reload.generation == 1
-        )
-        if is_first:
+        rollout = self._owner.roster.rollout
+        is_start = rollout is not None and rollout.fallback == 0
+        if is_start or self._owner.roster.is_on_trial(child):
             self._scales.weigh(child, clock.now())
             if why := refusal(child, limits_of(self._generations.of(child.generation).settings)):
                 self._mold_failed(child.generation, why, ExitCode.CONFIG)
@@ -120,6 +122,7 @@ class Rollouts:
                 canary_seconds = limits_of(self._generations.of(generation).settings).canary_seconds
                 self._owner.note(events.GenerationStaged(generation, clock.now(), canary_seconds))
             case actions.Promote(generation):
+                self._generations.counts[self._owner.roster.generation] = self._owner.desired.count
                 self._owner.note(events.GenerationPromoted(generation, clock.now()))
                 self._serve(generation)
             case actions.Hold(generation):
@@ -154,7 +157,13 @@ class Rollouts:
         before, now = self._generations.serving.settings, self._generations.take_over(generation).settings
         for pipeline in self._generations.pipelines_of(generation):
             log.event("pipeline_loaded", pipeline=pipeline["name"], queue=pipeline["queue"])
-        self._owner.go_by(now, before)
+        self._owner.go_by(now)
+        if now.children.count != before.children.count:
+            had = self._generations.counts.get(generation)
+            if had is None:
+                self._owner.scale(now.children.count)
+            elif self._owner.desired.count == before.children.count:  # nobody has scaled since: as if nothing had been
+                self._owner.scale(had)
 
     def _give_up(self, action: actions.GiveUp) -> None:
         roster = self._owner.roster
@@ -169,3 +178,4 @@ class Rollouts:
         elif roster.generation == action.generation:
             why = f"there is no generation to go back to: {why}"
         self._generations.fail(action.generation, why, action.exit_code)
+        self._generations.keep({roster.generation} | (roster.rollout.generations() if roster.rollout else set()))

@@ -156,7 +156,7 @@ class Succession:
         try:
             self._rehearsal = self._begin_rehearsal(seconds)
             log.event("upgrade_rehearsed", pid=self._rehearsal.guest.pid)
-        except (OSError, TypeError) as error:
+        except (OSError, TypeError, OrbitError) as error:
             self.fail(f"its self check could not begin: {error}")
 
     def arrive(self) -> bool:
@@ -223,7 +223,7 @@ class Succession:
             with os.fdopen(write(estate), "rb") as memfd:
                 environment = _environ(memfd.fileno())
                 process.replace(_command(), keep_fds=[*kept, memfd.fileno()], environment=environment, seconds=seconds)
-        except (OSError, TypeError) as error:
+        except (OSError, TypeError, OrbitError) as error:
             self.fail(f"it cannot be started: {error}")
 
     def fail(self, error: str) -> None:

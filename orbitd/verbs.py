@@ -41,7 +41,7 @@ _STOPPING = {
 }
 
 _OUTLAST_STOP = {"events", "stop"}
-_SAID_BY_STATE = {"starting", "stopping"}
+_NO_PROBLEMS = {"starting", "stopping"}
 
 
 class Verbs:
@@ -282,8 +282,8 @@ class Verbs:
         """The child answers into its stack file; the arbiter looks for that at its next turns."""
         slot = self._slot_of(args["object"])
         record = self._arbiter.fleet.slots.records[slot.index]
-        if self._arbiter.fleet.process_of(slot.index) is None:
-            raise Conflict(f"the child of slot {slot.index} is only starting", "ask again in a moment")
+        if slot.child is None or slot.child.booted_at is None:
+            raise Conflict(f"the child of slot {slot.index} is only starting, and cannot show its stack yet", "ask again in a moment")
         about = {"slot": slot.index, "state": self._arbiter.roster.slot_state(slot, clock.now())}
         about |= {"run": str(record.run_id), "pipeline": record.pipeline} if record.run_id else {"run": None, "pipeline": None}
         seen: list[Sight] = []
@@ -323,7 +323,7 @@ class Verbs:
                 for slot in arbiter.roster.slots
                 if arbiter.roster.is_occupied(slot, now) or (with_past and slot.exits)
             ],
-            problems=[finding for finding in findings if finding.code not in _SAID_BY_STATE],
+            problems=[finding for finding in findings if finding.code not in _NO_PROBLEMS],
             last_reload=self._last_reload(),
             last_beat_at=_wall(time.time() - (now - beat_at)) if beat_at else None,
             age_seconds=self._age_seconds(now, with_memory=True),

@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
 from orbitd import config, succession
 from orbitd.errors import OrbitError
+from orbitd.fleet import Keep
 from orbitd.generations import Generations
-from orbitd.succession import Estate
+from orbitd.succession import Estate, Succession
 from orbitd.system.slots import SharedSlots
 from tests.support.anything import anything
 
@@ -23,9 +25,9 @@ HANDED_OVER = {
         *("_generations", "_incarnation", "fleet", "vitals", "roster", "desired", "ring", "affairs", "_server", "_pid_file", "succession"),
     },
     "affairs": {"database", "boot_id", "unburied"},
-    "fleet": {"slots", "_molds", "_children", "_janitor", "_mark"},
+    "fleet": {"slots", "_molds", "_children", "_janitor", "_mark", "_orphans"},
     "vitals": {"tally", "findings"},
-    "generations": {"serving", "reload", "_loaded", "_pipelines", "_fingerprints"},
+    "generations": {"serving", "reload", "_loaded", "_pipelines", "_fingerprints", "counts"},
     "ring": {"_events", "last_number"},
 }
 MADE_ANEW = {
@@ -36,7 +38,7 @@ MADE_ANEW = {
         *("looked_at", "_next_look", "_next_report", "_decided_at", "_wake_at", "_is_record_stale", "_is_judged"),
     },
     "affairs": {"_fleet", "_generations", "_incarnation", "is_handed_back"},
-    "fleet": {"_owner", "_wakeup", "_burials", "_orphans", "_strays"},
+    "fleet": {"_owner", "_wakeup", "_burials", "_strays"},
     "vitals": {"_slots", "stuck_runs"},
     "generations": {"_load"},
     "ring": {"_dropped"},
@@ -103,6 +105,18 @@ def test_children_that_share_memory_of_another_layout_cannot_be_gone_on_with(est
         with pytest.raises(OrbitError, match="another layout"):
             succession.read(fd)
     os.close(fd)
+
+
+def test_what_cannot_be_handed_over_is_a_failed_upgrade_and_no_end() -> None:
+    def take_stock(keep: Keep) -> Estate:
+        raise OrbitError("there is no control socket to hand over")
+
+    nobody: Any = None
+    upgrading = Succession(nobody, take_stock)
+    for begin in (upgrading.begin, upgrading.hand_over):
+        upgrading.upgrade = None
+        begin(1.0)
+        assert "no control socket" in (upgrading.error or "")
 
 
 def test_options_that_are_new_since_have_their_defaults() -> None:

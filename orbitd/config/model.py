@@ -237,12 +237,15 @@ class Restart:
     )
     backoff_longest: float = _option(Duration("1ms", "1d"), "60s", "The wait never grows beyond this.", _LIVE)
     min_uptime: float = _option(
-        Duration("0", "1d"), "10s", "A child that lived this long has not died early: it is replaced at once.", _LIVE
+        Duration("0", "1d"),
+        "10s",
+        "A child that lived this long has not died early: it is replaced at once, unless its slot is held.",
+        _LIVE,
     )
     max_restarts: int = _option(
         Integer(1, 1_000_000),
         10,
-        "More early deaths of a slot than this within restart_window, and the slot is held: tried once in each backoff_longest.",
+        "More unplanned deaths of a slot than this within restart_window, early or not: it is held, tried once in each backoff_longest.",
         _LIVE,
     )
     restart_window: float = _option(Duration("1s", "1d"), "5m", "The time in which max_restarts are counted.", _LIVE)

@@ -89,11 +89,11 @@ def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
         message = f"the last upgrade failed, the version before goes on: {_last_line(news.upgrade_error)}"
         yield Finding("upgrade_failed", Status.WARNING, message, "orbitctl upgrade --wait")
     if roster.generation and roster.generation not in roster.molds and roster.mold_history.is_waiting(now):
-        message = "the code can no longer be imported as it was: children that die are not replaced"
+        message = "the mold has ended, and the next one is started after a pause: until then children that die are not replaced"
         yield Finding("mold_failed", Status.WARNING, message, "orbitctl reload --wait")
     if roster.is_degraded:
         message = f"{len({slot for _, slot in roster.early_deaths})} slots' children died soon after their start: one is tried at a time"
-        yield Finding("degraded", Status.ERROR, message, "orbitctl list --wide")
+        yield Finding("degraded", Status.ERROR, message, "orbitctl list -o wide")
     yield from _immobile(roster, now)
     for slot in roster.slots:
         if roster.slot_state(slot, now) is SlotState.HELD:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from orbitd.printable import printable
-from orbitd.rules.roster import Roster
-from orbitd.rules.states import Activity, DaemonState, SlotState, StopLevel
+from orbitd.rules.roster import Child, Roster
+from orbitd.rules.states import Activity, DaemonState, Phase, SlotState, StopLevel
 from orbitd.rules.supervise import Desired
 from orbitd.units import counted
 
@@ -72,7 +72,7 @@ def say(said: Said, facts: Facts, watchdog_seconds: float, now: float, monotonic
     if facts.status != said.status and (messages or now >= said.status_at + _STATUS_PAUSE_SECONDS):
         lines.append(f"STATUS={facts.status}")
         said = replace(said, status=facts.status, status_at=now)
-    if _takes_long(facts) and now >= said.extended_at + _EXTEND_EACH_SECONDS:
+    if _takes_long(said, facts) and now >= said.extended_at + _EXTEND_EACH_SECONDS:
         lines.append(f"EXTEND_TIMEOUT_USEC={_EXTENSION_SECONDS * 1e6:.0f}")
         said = replace(said, extended_at=now)
     if watchdog_seconds and now >= said.alive_at + watchdog_seconds / 2:
@@ -89,7 +89,7 @@ def next_deadline(said: Said, facts: Facts, watchdog_seconds: float) -> float:
     times = []
     if facts.status != said.status:
         times.append(said.status_at + _STATUS_PAUSE_SECONDS)
-    if _takes_long(facts):
+    if _takes_long(said, facts):
         times.append(said.extended_at + _EXTEND_EACH_SECONDS)
     if watchdog_seconds:
         times.append(said.alive_at + watchdog_seconds / 2)
@@ -107,8 +107,9 @@ def _steps(said: Said, facts: Facts) -> list[Standing]:
     return [*begun, Standing.READY] if is_over else begun
 
 
-def _takes_long(facts: Facts) -> bool:
-    return facts.is_importing or facts.is_stopping
+def _takes_long(said: Said, facts: Facts) -> bool:
+    """The import of a reload keeps nobody waiting."""
+    return facts.is_stopping or (facts.is_importing and said.standing is Standing.STARTING)
 
 
 def state_of(roster: Roster, desired: Desired, now: float, *, reload: int, is_under_way: bool, is_database_up: bool) -> DaemonState:
@@ -139,12 +140,18 @@ def facts_of(roster: Roster, desired: Desired, state: DaemonState, *, reload: in
     )
     return Facts(
         is_up=bool(roster.able()) or (roster.generation > 0 and not desired.count),
-        is_importing=roster.generation == 0,
+        is_importing=roster.generation == 0 or any(_imports(roster, child) for child in roster.serving()),
         reload=reload,
         is_reloading=is_under_way and reload > 1,
         is_stopping=bool(desired.stop_level),
         status=status,
     )
+
+
+def _imports(roster: Roster, child: Child) -> bool:
+    """Whether it is exec'd, and imports the pipelines itself."""
+    mold = roster.molds.get(child.generation)
+    return child.phase is Phase.STARTING and mold is not None and not mold.forks
 
 
 def status_line(state: DaemonState, *, ready: int, busy: int, target: int, left: int, trouble: str) -> str:

@@ -29,19 +29,21 @@ _NEWBORN = b" starting"
 class Orphans:
     """Kills them, and remembers who was there before us."""
 
-    _strangers: set[int] = field(default_factory=lambda: set(process.own_children()))
+    strangers: set[int] = field(default_factory=lambda: set(process.own_children()))
+    """What an upgrade hands over: the new program has children already that are none."""
 
     def sweep(self, known: Collection[int], mark: str, *, is_arriving: bool) -> list[int]:
         """Kill those that are ours and not `known`; who was killed.
 
         `mark` is our molds'. `is_arriving`: a newborn child may be among them.
         """
-        self._strangers -= set(known)  # a program that was exec'd in our place inherits its own processes
+        children = process.own_children()
+        self.strangers &= set(children)  # the number of one that is gone may be anybody's
         swept: list[int] = []
-        for pid in process.own_children():
+        for pid in children:
             if len(swept) == MOST_AT_ONCE:
                 break
-            if pid not in known and pid not in self._strangers and self._is_left(pid, mark, is_arriving=is_arriving) and _kill(pid):
+            if pid not in known and pid not in self.strangers and self._is_left(pid, mark, is_arriving=is_arriving) and _kill(pid):
                 swept.append(pid)
         return swept
 
@@ -51,7 +53,7 @@ class Orphans:
         title = process.title_of(pid)
         if is_arriving and (title.startswith(_MOLDS_TITLE) or (title.startswith(_CHILDS_TITLE) and title.endswith(_NEWBORN))):
             return False
-        return title.startswith((_MOLDS_TITLE, _CHILDS_TITLE)) or (os.getpid() != 1 and not self._strangers)
+        return title.startswith((_MOLDS_TITLE, _CHILDS_TITLE)) or (os.getpid() != 1 and not self.strangers)
 
 
 def _kill(pid: int) -> bool:

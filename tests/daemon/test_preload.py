@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
+from orbitd.errors import Conflict
 from orbitd.system import process
+from orbitd.system.stacks import DUMP_SIGNAL
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually, kill_process_of
 
@@ -35,6 +38,14 @@ SOCKET = """
     import socket
     listener = socket.create_server(("127.0.0.1", 0))
     connection = socket.create_connection(listener.getsockname())
+"""
+SLOW = """
+    import os, time
+    from pathlib import Path
+    if "ORBITD_CHILD" in os.environ:
+        Path("{folder}/imports").write_text(str(os.getpid()))
+        while not Path("{folder}/go").exists():
+            time.sleep(0.01)
 """
 AN_OLD_KERNEL = """
 import ctypes, errno, os
@@ -112,6 +123,18 @@ def test_an_import_that_opens_a_connection_is_refused_where_preload_is_required(
     daemon.await_status(lambda status: status["children"]["ready"] == 2)
     assert daemon.await_run(daemon.enqueue("who"), "succeeded")["result"]["loaded_by"] == forked_by
     assert daemon.stop() == 0
+
+
+def test_a_child_that_still_imports_is_not_asked_for_its_stack_and_does_not_die_of_it(begin: Begin, folder: Path) -> None:
+    daemon = begin(SLOW.format(folder=folder) + WHO, start=False, **{"children.preload": "off", "children.count": 1}).start(wait=False)
+    pid = int(eventually(lambda: (folder / "imports").exists() and (folder / "imports").read_text()))
+    with pytest.raises(Conflict, match="is only starting, and cannot show its stack yet"):
+        daemon.ask("stack", object="0")
+    assert kill_process_of(daemon, pid, DUMP_SIGNAL)
+    (folder / "go").touch()
+    daemon.await_status(lambda status: status["children"]["ready"] == 1)
+    assert daemon.child_pids() == [pid]
+    assert "in _wait_for_run" in daemon.ask("stack", object="0")["stack"]
 
 
 def test_a_broken_import_ends_though_it_has_started_a_thread(begin: Begin) -> None:

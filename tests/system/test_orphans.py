@@ -81,13 +81,14 @@ def test_the_orphans_of_dead_children_are_killed_and_strangers_are_not(orphan: s
     assert seen.strip() == fate
 
 
-def test_strangers_that_turn_out_to_be_ours_do_not_hold_the_sweep_back() -> None:
-    """After an upgrade in place the processes of the program before are there already."""
+def test_strangers_that_have_gone_do_not_hold_the_sweep_back() -> None:
     seen = tried("""
-        mold = child()
+        stranger = child()
         orphans = Orphans()
+        os.kill(stranger, signal.SIGKILL)
+        os.waitpid(stranger, 0)
         stray = child()
-        print(orphans.sweep([mold], "m", is_arriving=False) == [stray])
+        print(orphans.sweep([], "m", is_arriving=False) == [stray])
     """)
     assert seen.strip() == "True"
 
