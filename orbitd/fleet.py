@@ -474,7 +474,7 @@ class Fleet:
         is_arriving = any(hand.process is None for hand in self._children.values())
         if swept := self._orphans.sweep(self._burials, self._mark, is_arriving=is_arriving):
             log.warn("strays_killed", count=len(swept), pids=",".join(map(str, swept[:_MOST_NAMED])))
-            self._strays |= dict.fromkeys(swept, clock.now())
+            self._strays = dict.fromkeys(swept, clock.now()) | self._strays  # who does not end was killed when it was first
 
 
 def _process(hand: _Hand) -> Process:
