@@ -29,7 +29,7 @@ from orbitd.config import Settings
 from orbitd.control.ring import Ring
 from orbitd.control.server import Server
 from orbitd.errand import Errand
-from orbitd.errors import Conflict, ExitCode, OrbitError
+from orbitd.errors import Conflict, ExitCode, OrbitError, telling_line
 from orbitd.fleet import Death, Fleet, Keep
 from orbitd.generations import Generations, Reload, limits_of
 from orbitd.incarnation import Incarnation
@@ -79,7 +79,7 @@ class Arbiter:
         self.ring = Ring()
         self._errand = Errand(once, self.fleet.slots, self._look_for_work) if once else None
         self.exit_code = ExitCode.OK
-        self.import_error: str | None = None
+        self.start_error: str | None = None
         self._server: Server | None = None
         self._pid_file: PidFile | None = None
         self._service = Service(generations.serving.environ)
@@ -126,7 +126,7 @@ class Arbiter:
             self._incarnation.end()
         if self._errand:
             self._errand.conclude(self.vitals.tally)
-        log.event("stopped", exit_code=int(self.exit_code))
+        log.event("stopped", exit_code=int(self.exit_code), why=telling_line(self.start_error) if self.start_error else None)
         return self.exit_code
 
     def _decide(self) -> None:
@@ -264,7 +264,7 @@ class Arbiter:
 
     def give_up_start(self, error: str) -> None:
         """The very first generation is no good: the daemon ends."""
-        self.exit_code, self.import_error = ExitCode.CONFIG, error
+        self.exit_code, self.start_error = ExitCode.CONFIG, error
         self.desired.stop_level = StopLevel.KILL
 
     def janitor_said(self, message: Message) -> None:

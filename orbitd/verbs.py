@@ -437,7 +437,10 @@ def _stack_answer(sight: Sight, about: Mapping[str, Any]) -> Answer:
 
 def _reload_error(error: str, exit_code: ExitCode, generation: int) -> OrbitError:
     kind = ConfigError if exit_code is ExitCode.CONFIG else OrbitError
-    return kind(f"the reload failed, generation {generation} goes on: {error}", "mend it, then: orbitctl reload --wait")
+    words, _, hint = error.rpartition("\nhint: ")
+    if not words or "\n" in hint:  # a traceback follows
+        words, hint = error, "mend it"
+    return kind(f"the reload failed, generation {generation} goes on: {words}", f"{hint}; then: orbitctl reload --wait")
 
 
 def _wall(at: float) -> str:

@@ -304,9 +304,13 @@ def test_a_first_start_without_usable_pipelines_ends_with_78(begin: Begin, code:
 
 
 def test_a_first_import_that_takes_too_long_is_the_end_and_says_so(begin: Begin) -> None:
-    daemon = begin("import time; time.sleep(600)", start=False, **{"children.boot_timeout": "1s"}).start(wait=False)
+    daemon = begin("import time; time.sleep(600)", start=False, **{"children.boot_timeout": "2s"}).start(wait=False)
     assert daemon.await_exit() == 78
-    assert [event["error"] for event in daemon.events("mold_failed")] == ["the import took longer than 1s"]
+    (failed,), (stopped,) = daemon.events("mold_failed"), daemon.events("stopped")
+    told = "the import took longer than children.boot_timeout, 2s"
+    assert failed["error"].splitlines()[0] == told
+    assert stopped["why"] == f"the pipelines cannot be imported: {told}"
+    assert f'{daemon.code}/work.py", line 2 in <module>' in daemon.log(), "where it hung"
 
 
 def test_root_is_refused_unless_told(begin: Begin) -> None:

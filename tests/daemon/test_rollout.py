@@ -114,7 +114,9 @@ def test_a_memory_limit_that_a_fresh_child_exceeds_is_refused_with_the_figure(be
     daemon.stop()
     daemon.start(wait=False)
     assert daemon.await_exit() == 78
-    assert "children.max_rss: 16MiB is too little" in daemon.log()
+    told = "children.max_rss: 16MiB is too little"
+    assert daemon.events("generation_refused")[-1]["error"].startswith(told)
+    assert daemon.events("stopped")[-1]["why"].startswith(told)
 
 
 def test_a_child_that_has_begun_its_last_run_is_replaced_the_replacement_first(begin: Begin) -> None:
