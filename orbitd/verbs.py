@@ -27,7 +27,7 @@ from orbitd.rules.exits import Exit
 from orbitd.rules.health import Finding
 from orbitd.rules.ids import short_id
 from orbitd.rules.roster import Child, Slot
-from orbitd.rules.states import Phase, Reason, StopLevel
+from orbitd.rules.states import Phase, Reason, SlotState, StopLevel
 from orbitd.system import clock, log
 from orbitd.system.slots import MAX_SLOTS
 from orbitd.units import counted, rfc3339
@@ -104,12 +104,13 @@ class Verbs:
         done = views.done(
             "scale", f"{counted(count, 'child is', 'children are')} wanted, {before} were", changed=count != before, children=count
         )
+        why_vain = self._watch_newborn(most_deaths=1)
 
         def check(_now: float) -> Answer | None:
             roster, there = self._arbiter.roster, self._there()
             is_leaving = any(child.reason is Reason.SURPLUS for child in roster.children())
             is_done = len(there) == len(roster.serving()) == self._arbiter.desired.count and not is_leaving
-            return Answer(done) if is_done else None
+            return Answer(done) if is_done else why_vain()
 
         return Pending(check) if args["wait"] else Answer(done)
 
@@ -207,11 +208,12 @@ class Verbs:
         wanted = [slot for slot in named if slot.child is None or slot.child.is_serving]  # the others are leaving already
         before = [slot.child for slot in wanted if slot.child]
         self._arbiter.restart(slot.index for slot in wanted)
+        why_vain = self._watch_newborn(most_deaths=0)
 
         def check(_now: float) -> Answer | None:
             left = [child for child in self._arbiter.roster.children() if any(child is old for old in before)]
             if any(child.is_serving for child in left) or len(self._there()) < self._arbiter.desired.count:
-                return None
+                return why_vain()
             told = f"{counted(len(wanted), 'child was', 'children were')} replaced"
             busy = [child for child in left if self._arbiter.fleet.slots.records[child.slot].run_id]
             finishing = f", {counted(len(busy), 'of them finishes its run', 'of them finish their runs')}" if busy else ""
@@ -228,16 +230,35 @@ class Verbs:
         if is_alive:
             self._arbiter.perform(actions.Kill(slot.index, Reason.KILL_ASKED))
         facts: dict[str, Any] = {"changed": is_alive, "slot": slot.index, "pid": child.pid if child else None}
+        why_vain = self._watch_newborn(most_deaths=1)
 
         def check(_now: float) -> Answer | None:
             is_left = any(each is child for each in self._arbiter.roster.children())
-            if is_left or len(self._there()) < self._arbiter.desired.count:
+            if is_left:
                 return None
+            if len(self._there()) < self._arbiter.desired.count:
+                return why_vain()
             return Answer(views.done("kill", f"the child of slot {slot.index} was killed, and another is there", **facts))
 
         if args["wait"]:
             return Pending(check)
         return Answer(views.done("kill", f"the child of slot {slot.index} is killed", **facts))
+
+    def _watch_newborn(self, *, most_deaths: int) -> Callable[[], Answer | None]:
+        """What tells, for whoever waits for new children, that they die: more than so many in a slot, or that one is held."""
+        roster = self._arbiter.roster
+        old, before = {child.pid for child in roster.children()}, [slot.restarts for slot in roster.slots]
+
+        def look() -> Answer | None:
+            for slot in roster.slots:
+                if roster.slot_state(slot, clock.now()) is SlotState.HELD:
+                    return _vain(slot, " is held: its children died again and again, last of")
+                has_died = slot.restarts - before[slot.index] > most_deaths and slot.exits
+                if has_died and slot.exits[-1].pid not in old and not slot.exits[-1].run_id:  # a run may end any child
+                    return _vain(slot, ": its children die again and again, last of" if most_deaths else ": the new child died:")
+            return None
+
+        return look
 
     def _there(self) -> list[Child]:
         """The children that can start runs, or could if the database were there."""
@@ -433,6 +454,10 @@ def _stack_answer(sight: Sight, about: Mapping[str, Any]) -> Answer:
     hint = hints.get(sight.state, f"see: orbitctl list; to end it: orbitctl kill {about['slot']}")
     message = f"slot {about['slot']}, pid {sight.pid}, shows no stack: {sight.words}"
     return Answer(error=Conflict(message, hint))
+
+
+def _vain(slot: Slot, words: str) -> Answer:
+    return Answer(error=OrbitError(f"slot {slot.index}{words} {slot.last_exit}", "orbitctl list --exits"))
 
 
 def _reload_error(error: str, exit_code: ExitCode, generation: int) -> OrbitError:
