@@ -22,13 +22,14 @@ from orbitd.system.cpus import usable_cpus
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """One reload, as the operator sees it. `ok` is None while it is under way."""
+    """One reload, as the operator sees it. `ok` is None while it is under way; `restart_needed` names options that it has left alone."""
 
     generation: int
     at: float
     ok: bool | None = None
     error: str | None = None
     exit_code: ExitCode = ExitCode.OK
+    restart_needed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Generations:
         if kept:
             log.warn("restart_needed", options=",".join(kept))
         self._loaded[generation] = replace(loaded, settings=settings, origins=origins)
-        self.reload = Reload(generation, time.time())
+        self.reload = Reload(generation, time.time(), restart_needed=tuple(kept))
 
     def take_over(self, generation: int) -> Loaded:
         """From now on the configuration of this generation is the one that counts: a new one's, or that of the one before."""
@@ -141,7 +142,7 @@ class Generations:
     def conclude(self, generation: int, children: int) -> None:
         """The new generation holds the target; old children may still finish their runs. A later reload that failed is not forgotten."""
         if generation >= self.reload.generation:
-            self.reload = Reload(generation, self.reload.at, ok=True)
+            self.reload = Reload(generation, self.reload.at, ok=True, restart_needed=self.reload.restart_needed)
         log.event("generation_serves", gen=generation, children=children)
 
     def keep(self, generations: Collection[int]) -> None:

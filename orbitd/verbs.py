@@ -21,6 +21,7 @@ from orbitd.control.commands import MOST_EVENTS, scaled
 from orbitd.control.server import Pending
 from orbitd.control.wire import Answer, Request
 from orbitd.errors import ConfigError, Conflict, ExitCode, NoSuchObject, OrbitError, UsageError
+from orbitd.generations import Reload
 from orbitd.inquiry import Sight
 from orbitd.rules import actions
 from orbitd.rules.exits import Exit
@@ -127,12 +128,12 @@ class Verbs:
             if reload.ok is None:
                 return None
             if reload.ok:
-                return Answer(views.done("reload", f"generation {generation} serves", generation=generation))
+                return Answer(_reloaded(reload, "serves"))
             return Answer(error=_reload_error(reload.error or "", reload.exit_code, self._arbiter.roster.generation))
 
         if args["wait"]:
             return Pending(check)
-        return Answer(views.done("reload", f"generation {generation} is being staged", generation=generation))
+        return Answer(_reloaded(self._arbiter.reload, "is being staged"))
 
     def _plan_reload(self, *, is_awaited: bool) -> Reply:
         if is_awaited:
@@ -156,7 +157,8 @@ class Verbs:
             if reload.ok is None:
                 return None
             if not reload.ok:
-                return Answer(error=_reload_error(reload.error or "", reload.exit_code, self._arbiter.roster.generation))
+                upgraded = f"orbitd was upgraded from {upgrade.before} to {__version__}; but "
+                return Answer(error=_reload_error(reload.error or "", reload.exit_code, self._arbiter.roster.generation, upgraded))
             message = f"orbitd {__version__} serves, generation {reload.generation}; it was {upgrade.before}"
             facts = {"version": __version__, "before": upgrade.before, "pid": os.getpid(), "generation": reload.generation}
             return Answer({**views.done("upgrade", message), **facts})
@@ -395,7 +397,14 @@ class Verbs:
             return None
         rollout = self._arbiter.roster.rollout
         stage = rollout.stage if rollout and rollout.generation == reload.generation else None
-        return {"ok": reload.ok, "generation": reload.generation, "at": _wall(reload.at), "error": reload.error, "stage": stage}
+        return {
+            "ok": reload.ok,
+            "generation": reload.generation,
+            "at": _wall(reload.at),
+            "error": reload.error,
+            "stage": stage,
+            "restart_needed": list(reload.restart_needed),
+        }
 
     def _processes(self) -> list[dict[str, Any]]:
         roster = self._arbiter.roster
@@ -460,12 +469,18 @@ def _vain(slot: Slot, words: str) -> Answer:
     return Answer(error=OrbitError(f"slot {slot.index}{words} {slot.last_exit}", "orbitctl list --exits"))
 
 
-def _reload_error(error: str, exit_code: ExitCode, generation: int) -> OrbitError:
+def _reloaded(reload: Reload, how: str) -> dict[str, Any]:
+    rest = f"; restart orbitd for: {', '.join(reload.restart_needed)}" if reload.restart_needed else ""
+    facts = {"generation": reload.generation, "restart_needed": list(reload.restart_needed)}
+    return views.done("reload", f"generation {reload.generation} {how}{rest}", **facts)
+
+
+def _reload_error(error: str, exit_code: ExitCode, generation: int, so_far: str = "") -> OrbitError:
     kind = ConfigError if exit_code is ExitCode.CONFIG else OrbitError
     words, _, hint = error.rpartition("\nhint: ")
     if not words or "\n" in hint:  # a traceback follows
         words, hint = error, "mend it"
-    return kind(f"the reload failed, generation {generation} goes on: {words}", f"{hint}; then: orbitctl reload --wait")
+    return kind(f"{so_far}the reload failed, generation {generation} goes on: {words}", f"{hint}; then: orbitctl reload --wait")
 
 
 def _wall(at: float) -> str:
