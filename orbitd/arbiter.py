@@ -211,7 +211,9 @@ class Arbiter:
         before = {finding.code for finding in self.vitals.findings}
         is_starting = self.reload.generation == 1 and self.reload.ok is None and not self.roster.early_deaths
         why = None if self.database.is_up else self.database.why
-        news = health.News(why, self.database.command, self.reload.error if self.reload.ok is False else None, self.succession.error)
+        reload_error = self.reload.error if self.reload.ok is False else None
+        hazards = self._generations.hazards_of(self.roster.generation)
+        news = health.News(why, self.database.command, reload_error, self.succession.error, "\n".join(hazards))
         findings = self.vitals.judge(self.settings, self.roster, self.desired, news, is_starting=is_starting)
         self._is_judged = True
         if self._errand is None and before != {finding.code for finding in findings}:

@@ -15,7 +15,7 @@ from orbitd.rules.recycling import refusal
 from orbitd.rules.roster import Roster
 from orbitd.rules.supervise import Desired
 from orbitd.scales import Scales
-from orbitd.system import clock, log
+from orbitd.system import clock, log, process
 from orbitd.system.channel import Message
 
 _MOST_KILLED_IMPORTS = 3
@@ -79,7 +79,7 @@ class Rollouts:
                 log.event("mold_ready", gen=generation, pipelines=",".join(spec["name"] for spec in message["pipelines"]))
                 if message["hazards"]:
                     log.warn("unsafe_to_fork", gen=generation, causes="; ".join(message["hazards"]), so="each child is exec'd and imports")
-                self._generations.learn(generation, message["pipelines"])
+                self._generations.learn(generation, message["pipelines"], [] if process.lacking() else message["hazards"])
                 self._owner.note(events.MoldReady(generation, message["forks"]))
             case "failed":
                 self._fleet.kill_mold(generation)  # it ends by itself, unless what it has imported keeps it

@@ -27,7 +27,7 @@ HANDED_OVER = {
     "affairs": {"database", "boot_id", "unburied"},
     "fleet": {"slots", "_molds", "_children", "_janitor", "_mark", "_orphans"},
     "vitals": {"tally", "findings"},
-    "generations": {"serving", "reload", "_loaded", "_pipelines", "_fingerprints", "counts"},
+    "generations": {"serving", "reload", "_loaded", "_pipelines", "_hazards", "_fingerprints", "counts"},
     "ring": {"_events", "last_number"},
 }
 MADE_ANEW = {

@@ -70,12 +70,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What the daemon has heard last. `database_why`: why the database cannot be used; None when it can."""
+    """What the daemon has heard last. `database_why`: why the database cannot be used; None when it can.
+
+    `hazards`: what the import leaves that no fork survives, one a line.
+    """
 
     database_why: str | None = None
     database_command: str = ""
     reload_error: str | None = None
     upgrade_error: str | None = None
+    hazards: str = ""
 
 
 def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
@@ -95,6 +99,9 @@ def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
     if roster.is_degraded:
         message = f"{len({slot for _, slot in roster.early_deaths})} slots' children died soon after their start: one is tried at a time"
         yield Finding("degraded", Status.ERROR, message, "orbitctl list -o wide")
+    if news.hazards:
+        message = f"each child imports the pipelines for itself, it cannot be forked: {telling_line(news.hazards)}"
+        yield Finding("unsafe_to_fork", Status.WARNING, message, "orbitd check --import")
     yield from _immobile(roster, now)
     for slot in roster.slots:
         if roster.slot_state(slot, now) is SlotState.HELD:
