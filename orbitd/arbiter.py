@@ -38,8 +38,9 @@ from orbitd.rollouts import Rollouts
 from orbitd.rules import actions, events, health, liveness, service, supervise
 from orbitd.rules.limits import MOST_CHILDREN
 from orbitd.rules.once import Once
+from orbitd.rules.recycling import excess
 from orbitd.rules.roster import Child, Roster
-from orbitd.rules.states import Charge, DaemonState, StopLevel
+from orbitd.rules.states import Charge, DaemonState, Reason, StopLevel
 from orbitd.rules.supervise import Desired
 from orbitd.scales import Scales
 from orbitd.service import Service
@@ -324,7 +325,9 @@ class Arbiter:
             case actions.Interrupt(slot, reason, until):
                 log.event("child_interrupted", slot=slot, reason=reason)
                 self.note(events.InterruptSent(slot, reason, until))
-                self.fleet.tell_child(slot, {"type": "interrupt", "run": None, "reason": reason})
+                child = self.roster.slots[slot].child
+                why = excess(child, self.limits) if child and reason is Reason.OVER_MEMORY else None
+                self.fleet.tell_child(slot, {"type": "interrupt", "run": None, "reason": reason, "why": why})
             case actions.Kill(slot, reason):
                 log.warn("child_killed", slot=slot, reason=reason)
                 self.fleet.kill_child(slot, reason)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from orbitd.errors import ConfigError, OrbitError
@@ -145,6 +147,7 @@ def test_a_child_far_over_its_memory_limit_loses_its_run_which_pays_for_it(begin
     )
     (attempt,) = daemon.await_run(daemon.enqueue("hoards"), "failed")["attempts"]
     assert attempt["cause"] == "memory_limit"
+    assert re.search(r"its child has \d+MiB (resident|of its own), more than [0-9.]+ times children.max_", attempt["error"])
     daemon.await_status(lambda status: status["children"]["ready"] == 1)
 
 
