@@ -471,8 +471,8 @@ def _vain(slot: Slot, words: str) -> Answer:
 
 def _reloaded(reload: Reload, how: str) -> dict[str, Any]:
     rest = f"; restart orbitd for: {', '.join(reload.restart_needed)}" if reload.restart_needed else ""
-    facts = {"generation": reload.generation, "restart_needed": list(reload.restart_needed)}
-    return views.done("reload", f"generation {reload.generation} {how}{rest}", **facts)
+    message = f"generation {reload.generation} {how}{rest}"
+    return views.done("reload", message, generation=reload.generation, restart_needed=list(reload.restart_needed))
 
 
 def _reload_error(error: str, exit_code: ExitCode, generation: int, so_far: str = "") -> OrbitError:

@@ -177,7 +177,7 @@ def test_broken_configuration_changes_nothing_and_exits_with_78(daemon: Daemon) 
 def test_an_import_that_hangs_is_given_up(begin: Begin) -> None:
     daemon = begin(VERSION.format(version=1), **{"children.boot_timeout": "1s"})
     daemon.write_code("import time; time.sleep(60)\n")
-    with pytest.raises(OrbitError, match="longer than children.boot_timeout, 1s"):
+    with pytest.raises(OrbitError, match=r"longer than children\.boot_timeout, 1s"):
         daemon.ask("reload", wait=True)
     assert daemon.await_run(daemon.enqueue("version"), "succeeded")["result"] == 1
 

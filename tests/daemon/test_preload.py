@@ -87,7 +87,9 @@ def test_an_import_that_starts_a_thread_is_named_and_each_child_imports_for_itse
     assert "work.py:4 (threading.Thread(" in event["causes"]
     (problem,) = daemon.status()["problems"]
     assert (problem["code"], problem["command"]) == ("unsafe_to_fork", "orbitd check --import")
-    assert problem["message"].startswith('each child imports the pipelines for itself, it cannot be forked: thread "ticker" was started at ')
+    assert problem["message"].startswith(
+        'each child imports the pipelines for itself, it cannot be forked: thread "ticker" was started at '
+    )
     ran = daemon.await_run(daemon.enqueue("who"), "succeeded")["result"]
     assert (ran["loaded_by"], ran["parent"], ran["warm"]) == (ran["pid"], daemon.pid, 1)
     eventually(lambda: _roles(daemon), lambda roles: roles == ["arbiter", "janitor"])
