@@ -38,7 +38,13 @@ def _serve_as(kind: str, channel_fd: int) -> int:
     """Become one of the processes. Imported here: the arbiter must not load what they need."""
     from importlib import import_module
 
-    code: int = import_module(_KINDS[kind]).main(channel_fd)
+    from orbitd.system.channel import ChannelClosed
+    from orbitd.system.process import leave
+
+    try:
+        code: int = import_module(_KINDS[kind]).main(channel_fd)
+    except ChannelClosed:  # the arbiter is gone, or has no use for this one any more
+        leave(1)
     return code
 
 

@@ -29,7 +29,7 @@ from orbitd.config import Settings
 from orbitd.control.ring import Ring
 from orbitd.control.server import Server
 from orbitd.errand import Errand
-from orbitd.errors import Conflict, ExitCode, OrbitError
+from orbitd.errors import Conflict, ExitCode, OrbitError, telling_line
 from orbitd.fleet import Death, Fleet, Keep
 from orbitd.generations import Generations, Reload, limits_of
 from orbitd.incarnation import Incarnation
@@ -38,8 +38,9 @@ from orbitd.rollouts import Rollouts
 from orbitd.rules import actions, events, health, liveness, service, supervise
 from orbitd.rules.limits import MOST_CHILDREN
 from orbitd.rules.once import Once
+from orbitd.rules.recycling import excess
 from orbitd.rules.roster import Child, Roster
-from orbitd.rules.states import Charge, DaemonState, StopLevel
+from orbitd.rules.states import Charge, DaemonState, Reason, StopLevel
 from orbitd.rules.supervise import Desired
 from orbitd.scales import Scales
 from orbitd.service import Service
@@ -79,7 +80,7 @@ class Arbiter:
         self.ring = Ring()
         self._errand = Errand(once, self.fleet.slots, self._look_for_work) if once else None
         self.exit_code = ExitCode.OK
-        self.import_error: str | None = None
+        self.start_error: str | None = None
         self._server: Server | None = None
         self._pid_file: PidFile | None = None
         self._service = Service(generations.serving.environ)
@@ -126,7 +127,7 @@ class Arbiter:
             self._incarnation.end()
         if self._errand:
             self._errand.conclude(self.vitals.tally)
-        log.event("stopped", exit_code=int(self.exit_code))
+        log.event("stopped", exit_code=int(self.exit_code), why=telling_line(self.start_error) if self.start_error else None)
         return self.exit_code
 
     def _decide(self) -> None:
@@ -211,7 +212,9 @@ class Arbiter:
         before = {finding.code for finding in self.vitals.findings}
         is_starting = self.reload.generation == 1 and self.reload.ok is None and not self.roster.early_deaths
         why = None if self.database.is_up else self.database.why
-        news = health.News(why, self.database.command, self.reload.error if self.reload.ok is False else None, self.succession.error)
+        reload_error = self.reload.error if self.reload.ok is False else None
+        hazards = self._generations.hazards_of(self.roster.generation)
+        news = health.News(why, self.database.command, reload_error, self.succession.error, "\n".join(hazards))
         findings = self.vitals.judge(self.settings, self.roster, self.desired, news, is_starting=is_starting)
         self._is_judged = True
         if self._errand is None and before != {finding.code for finding in findings}:
@@ -264,7 +267,7 @@ class Arbiter:
 
     def give_up_start(self, error: str) -> None:
         """The very first generation is no good: the daemon ends."""
-        self.exit_code, self.import_error = ExitCode.CONFIG, error
+        self.exit_code, self.start_error = ExitCode.CONFIG, error
         self.desired.stop_level = StopLevel.KILL
 
     def janitor_said(self, message: Message) -> None:
@@ -322,7 +325,9 @@ class Arbiter:
             case actions.Interrupt(slot, reason, until):
                 log.event("child_interrupted", slot=slot, reason=reason)
                 self.note(events.InterruptSent(slot, reason, until))
-                self.fleet.tell_child(slot, {"type": "interrupt", "run": None, "reason": reason})
+                child = self.roster.slots[slot].child
+                why = excess(child, self.limits) if child and reason is Reason.OVER_MEMORY else None
+                self.fleet.tell_child(slot, {"type": "interrupt", "run": None, "reason": reason, "why": why})
             case actions.Kill(slot, reason):
                 log.warn("child_killed", slot=slot, reason=reason)
                 self.fleet.kill_child(slot, reason)

@@ -40,7 +40,7 @@ from orbitd.rules.ids import short_id
 from orbitd.rules.states import Activity
 from orbitd.store import Claimed, Failure, Outcome, Report
 from orbitd.system import clock, log, process
-from orbitd.system.channel import Channel
+from orbitd.system.channel import Channel, ChannelClosed
 from orbitd.system.stacks import DUMP_SIGNAL
 
 _IGNORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})  # as in every Python: a log that nobody reads is an error of the write, no death
@@ -78,6 +78,8 @@ def live(post: Post, settings: Settings, pipelines: Registry) -> NoReturn:
     """The whole life of a child's process, with all signals blocked; it ends here."""
     try:
         os._exit(run_child(post, settings, pipelines))
+    except ChannelClosed:  # the arbiter is gone, or has no use for us any more
+        os._exit(ExitCode.FAILED)
     except BaseException:  # noqa: BLE001 - the last line of a process: say what happened, and end
         sys.stderr.write(traceback.format_exc())
         os._exit(ExitCode.FAILED)

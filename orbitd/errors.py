@@ -118,6 +118,25 @@ def why(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
+def telling_line(error: str) -> str:
+    """The one line of an error that tells most: of a traceback its last, with the place; of several faults the first. No hint."""
+    lines = [line.strip(" |") for line in error.splitlines() if line.strip() and not line.startswith("hint: ")]
+    places = [line.partition(", in ")[0] for line in lines if line.startswith('File "') and ", line " in line]
+    if places:
+        return f"{lines[-1]} ({places[-1]})"
+    first, *rest = lines or [""]
+    if first.endswith(":") and rest:
+        first = f"{first} {rest.pop(0)}"
+    return f"{first}, and {_number_of(rest)} more" if rest else first
+
+
+def _number_of(faults: list[str]) -> int:
+    """The last line may itself say how many there are besides."""
+    words = faults[-1].split()
+    is_summed_up = len(words) == 3 and words[::2] == ["and", "more"] and words[1].isdecimal()
+    return len(faults) - 1 + int(words[1]) if is_summed_up else len(faults)
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant by an unknown one, which may be anybody's and of any length."""
     import difflib  # here: it is slow to import, and few are mistaken

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from orbitd.system.cpus import usable_cpus
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """One reload, as the operator sees it. `ok` is None while it is under way."""
+    """One reload, as the operator sees it. `ok` is None while it is under way; `restart_needed` names options that it has left alone."""
 
     generation: int
     at: float
     ok: bool | None = None
     error: str | None = None
     exit_code: ExitCode = ExitCode.OK
+    restart_needed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class GenerationsEstate:
     fingerprints: dict[int, str]
     counts: dict[int, int]
     reload: Reload
+    hazards: dict[int, list[str]] = field(default_factory=dict)
 
 
 class Generations:
@@ -68,6 +70,7 @@ class Generations:
         self._load = load
         self._loaded = known or {1: loaded}
         self._pipelines: dict[int, list[dict[str, Any]]] = {}
+        self._hazards: dict[int, list[str]] = {}
         self._fingerprints: dict[int, str] = {}
         self.counts: dict[int, int] = {}
 
@@ -75,7 +78,7 @@ class Generations:
         """What `inherit` needs."""
         serving = next(generation for generation, loaded in self._loaded.items() if loaded is self.serving)
         loaded = {generation: _estate(loaded) for generation, loaded in self._loaded.items()}
-        return GenerationsEstate(serving, loaded, self._pipelines, self._fingerprints, self.counts, self.reload)
+        return GenerationsEstate(serving, loaded, self._pipelines, self._fingerprints, self.counts, self.reload, self._hazards)
 
     @classmethod
     def inherit(cls, estate: GenerationsEstate, load: Callable[[], Loaded]) -> Generations:
@@ -83,6 +86,7 @@ class Generations:
         loaded = {generation: _loaded(left) for generation, left in estate.loaded.items()}
         generations = cls(loaded[estate.serving], load, known=loaded, reload=estate.reload)
         generations._pipelines, generations._fingerprints, generations.counts = estate.pipelines, estate.fingerprints, estate.counts
+        generations._hazards = estate.hazards
         return generations
 
     def of(self, generation: int) -> Loaded:
@@ -118,20 +122,24 @@ class Generations:
         if kept:
             log.warn("restart_needed", options=",".join(kept))
         self._loaded[generation] = replace(loaded, settings=settings, origins=origins)
-        self.reload = Reload(generation, time.time())
+        self.reload = Reload(generation, time.time(), restart_needed=tuple(kept))
 
     def take_over(self, generation: int) -> Loaded:
         """From now on the configuration of this generation is the one that counts: a new one's, or that of the one before."""
         self.serving = self._loaded[generation]
         return self.serving
 
-    def learn(self, generation: int, pipelines: list[dict[str, Any]]) -> None:
-        """What a generation's code defines, as its mold tells it."""
-        self._pipelines[generation] = pipelines
+    def learn(self, generation: int, pipelines: list[dict[str, Any]], hazards: list[str]) -> None:
+        """What a generation's code defines, and what its import leaves that no fork survives, as its mold tells it."""
+        self._pipelines[generation], self._hazards[generation] = pipelines, hazards
 
     def pipelines_of(self, generation: int) -> list[dict[str, Any]]:
         """What a generation's code defines; nothing before its mold was ready."""
         return self._pipelines.get(generation, [])
+
+    def hazards_of(self, generation: int) -> list[str]:
+        """Why a generation's children cannot be forked, as far as its code is the reason."""
+        return self._hazards.get(generation, [])
 
     def fail(self, generation: int, error: str, exit_code: ExitCode) -> None:
         """It is no good, and the one before goes on."""
@@ -141,13 +149,14 @@ class Generations:
     def conclude(self, generation: int, children: int) -> None:
         """The new generation holds the target; old children may still finish their runs. A later reload that failed is not forgotten."""
         if generation >= self.reload.generation:
-            self.reload = Reload(generation, self.reload.at, ok=True)
+            self.reload = Reload(generation, self.reload.at, ok=True, restart_needed=self.reload.restart_needed)
         log.event("generation_serves", gen=generation, children=children)
 
     def keep(self, generations: Collection[int]) -> None:
         """Forget the others: nobody goes back to them."""
         self._loaded = {each: loaded for each, loaded in self._loaded.items() if each in generations}
         self._pipelines = {each: specs for each, specs in self._pipelines.items() if each in generations}
+        self._hazards = {each: hazards for each, hazards in self._hazards.items() if each in generations}
         self._fingerprints = {each: digest for each, digest in self._fingerprints.items() if each in generations}
         self.counts = {each: count for each, count in self.counts.items() if each in generations}
 

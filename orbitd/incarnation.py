@@ -108,7 +108,7 @@ def living_arbiter(folder: Path) -> int | None:
     except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None
     found = process.stat(pid) if facts.get("kernel_boot_id") == process.kernel_boot_id() else None
-    return pid if found and found.start_ticks == start_ticks else None
+    return pid if found and found.start_ticks == start_ticks and found.state != "Z" else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

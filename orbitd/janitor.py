@@ -182,7 +182,7 @@ class Janitor:
     def _register(self, connection: Connection, pipelines: list[Message]) -> None:
         """Join the fleet. The order matters: first take back our own, then say that we can claim."""
         if self._former_boot_id:
-            taken = store.end_host(connection, self._former_boot_id, "arbiter_died", self._mode())
+            taken = store.end_host(connection, self._former_boot_id, "its arbiter died", self._mode())
             log.warn("former_incarnation_ended", runs=taken)
             self._former_boot_id = None
         asked_at = clock.now()

@@ -10,9 +10,12 @@ Where children cannot be forked (the import leaves a thread or a socket, the ker
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -29,6 +32,8 @@ from orbitd.system import log, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
 from orbitd.system.importwatch import ImportWatch, UnsafeToFork
 from orbitd.system.slots import SharedSlots
+
+_PATIENCE = 0.8
 
 
 def main(channel_fd: int) -> NoReturn:
@@ -62,12 +67,22 @@ def main(channel_fd: int) -> NoReturn:
 
 def _import(settings: Settings) -> tuple[Registry, list[str]]:
     """The pipelines, and what speaks against forking from here. Raises what the import raises, and UnsafeToFork."""
-    with ImportWatch() as watch:
+    with _showing_where_it_hangs(settings.children.boot_timeout), ImportWatch() as watch:
         pipelines = preload.load(settings)
     hazards = [] if settings.children.preload == "off" else [*process.lacking(), *watch.hazards()]
     if hazards and settings.children.preload == "require":
         raise UnsafeToFork(hazards)
     return pipelines, hazards
+
+
+@contextmanager
+def _showing_where_it_hangs(boot_seconds: float) -> Iterator[None]:
+    """Before the arbiter loses its patience, the stacks go to stderr. The watchdog is a thread: it ends before anybody forks."""
+    faulthandler.dump_traceback_later(_PATIENCE * boot_seconds, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _specs(pipelines: Registry, settings: Settings) -> list[Message]:

@@ -81,12 +81,10 @@ def _identity(fd: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _farewell(reason: str) -> RunStopped:
+def _farewell(order: Message) -> RunStopped:
     """Why the run in hand must end with this child."""
-    if reason == Reason.OVER_MEMORY:
-        return RunOverMemory(
-            "the run was stopped: its child needed far more memory than children.max_rss or children.max_own_memory allows"
-        )
+    if order["reason"] == Reason.OVER_MEMORY:
+        return RunOverMemory(f"the run was stopped: {order['why']}")
     return RunInterrupted("the daemon stops")
 
 
@@ -255,7 +253,7 @@ class Orders:
             case "drain":
                 self.drain()
             case "interrupt" if message["run"] is None:
-                self._farewell = _farewell(message["reason"])
+                self._farewell = _farewell(message)
                 self.drain()
                 if begun := self._in_hand:  # looked up only now: a run that begins later sees the farewell itself
                     self._stop(begun, self._farewell)

@@ -15,7 +15,7 @@ from orbitd.rules.recycling import refusal
 from orbitd.rules.roster import Roster
 from orbitd.rules.supervise import Desired
 from orbitd.scales import Scales
-from orbitd.system import clock, log
+from orbitd.system import clock, log, process
 from orbitd.system.channel import Message
 
 _MOST_KILLED_IMPORTS = 3
@@ -79,10 +79,9 @@ class Rollouts:
                 log.event("mold_ready", gen=generation, pipelines=",".join(spec["name"] for spec in message["pipelines"]))
                 if message["hazards"]:
                     log.warn("unsafe_to_fork", gen=generation, causes="; ".join(message["hazards"]), so="each child is exec'd and imports")
-                self._generations.learn(generation, message["pipelines"])
+                self._generations.learn(generation, message["pipelines"], [] if process.lacking() else message["hazards"])
                 self._owner.note(events.MoldReady(generation, message["forks"]))
             case "failed":
-                log.fault("mold_failed", gen=generation, error=message["error"])
                 self._fleet.kill_mold(generation)  # it ends by itself, unless what it has imported keeps it
                 self._mold_failed(generation, message["error"], ExitCode(message["exit_code"]))
 
@@ -97,7 +96,8 @@ class Rollouts:
         if is_start or self._owner.roster.is_on_trial(child):
             self._scales.weigh(child, clock.now())
             if why := refusal(child, limits_of(self._generations.of(child.generation).settings)):
-                self._mold_failed(child.generation, why, ExitCode.CONFIG)
+                log.fault("generation_refused", gen=child.generation, error=why)
+                self._refuse(child.generation, why, ExitCode.CONFIG, at_start=why)
 
     def mold_exits(self, event: events.MoldExited) -> None:
         """A mold has ended, which is not noted yet: before its import was done that speaks against its generation."""
@@ -111,8 +111,8 @@ class Rollouts:
 
     def mold_is_late(self, generation: int, boot_seconds: float) -> None:
         """The import takes too long, and was killed for it."""
-        error = f"the import took longer than {boot_seconds:g}s"
-        log.fault("mold_failed", gen=generation, error=error)
+        hint = "see in the log where it stood, or allow it more time: children.boot_timeout"
+        error = f"the import took longer than children.boot_timeout, {boot_seconds:g}s\nhint: {hint}"
         self._mold_failed(generation, error, ExitCode.FAILED)
 
     def take(self, step: actions.Step) -> None:
@@ -146,10 +146,14 @@ class Rollouts:
                 self.stage()
 
     def _mold_failed(self, generation: int, error: str, exit_code: ExitCode) -> None:
+        log.fault("mold_failed", gen=generation, error=error)
+        self._refuse(generation, error, exit_code, at_start=f"the pipelines cannot be imported: {error}")
+
+    def _refuse(self, generation: int, error: str, exit_code: ExitCode, *, at_start: str) -> None:
         """A generation is no good, and will be given up for the one before. At the very first start there is none: the daemon ends."""
         rollout = self._owner.roster.rollout
         if rollout and rollout.generation == generation and rollout.fallback == 0:
-            self._owner.give_up_start(error)
+            self._owner.give_up_start(at_start)
         else:
             self._owner.note(events.GenerationRefused(generation, error, exit_code))
 

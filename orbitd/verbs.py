@@ -21,13 +21,14 @@ from orbitd.control.commands import MOST_EVENTS, scaled
 from orbitd.control.server import Pending
 from orbitd.control.wire import Answer, Request
 from orbitd.errors import ConfigError, Conflict, ExitCode, NoSuchObject, OrbitError, UsageError
+from orbitd.generations import Reload
 from orbitd.inquiry import Sight
 from orbitd.rules import actions
 from orbitd.rules.exits import Exit
 from orbitd.rules.health import Finding
 from orbitd.rules.ids import short_id
 from orbitd.rules.roster import Child, Slot
-from orbitd.rules.states import Phase, Reason, StopLevel
+from orbitd.rules.states import Phase, Reason, SlotState, StopLevel
 from orbitd.system import clock, log
 from orbitd.system.slots import MAX_SLOTS
 from orbitd.units import counted, rfc3339
@@ -104,12 +105,13 @@ class Verbs:
         done = views.done(
             "scale", f"{counted(count, 'child is', 'children are')} wanted, {before} were", changed=count != before, children=count
         )
+        why_vain = self._watch_newborn(most_deaths=1)
 
         def check(_now: float) -> Answer | None:
             roster, there = self._arbiter.roster, self._there()
             is_leaving = any(child.reason is Reason.SURPLUS for child in roster.children())
             is_done = len(there) == len(roster.serving()) == self._arbiter.desired.count and not is_leaving
-            return Answer(done) if is_done else None
+            return Answer(done) if is_done else why_vain()
 
         return Pending(check) if args["wait"] else Answer(done)
 
@@ -126,12 +128,12 @@ class Verbs:
             if reload.ok is None:
                 return None
             if reload.ok:
-                return Answer(views.done("reload", f"generation {generation} serves", generation=generation))
+                return Answer(_reloaded(reload, "serves"))
             return Answer(error=_reload_error(reload.error or "", reload.exit_code, self._arbiter.roster.generation))
 
         if args["wait"]:
             return Pending(check)
-        return Answer(views.done("reload", f"generation {generation} is being staged", generation=generation))
+        return Answer(_reloaded(self._arbiter.reload, "is being staged"))
 
     def _plan_reload(self, *, is_awaited: bool) -> Reply:
         if is_awaited:
@@ -155,7 +157,8 @@ class Verbs:
             if reload.ok is None:
                 return None
             if not reload.ok:
-                return Answer(error=_reload_error(reload.error or "", reload.exit_code, self._arbiter.roster.generation))
+                upgraded = f"orbitd was upgraded from {upgrade.before} to {__version__}; but "
+                return Answer(error=_reload_error(reload.error or "", reload.exit_code, self._arbiter.roster.generation, upgraded))
             message = f"orbitd {__version__} serves, generation {reload.generation}; it was {upgrade.before}"
             facts = {"version": __version__, "before": upgrade.before, "pid": os.getpid(), "generation": reload.generation}
             return Answer({**views.done("upgrade", message), **facts})
@@ -207,11 +210,12 @@ class Verbs:
         wanted = [slot for slot in named if slot.child is None or slot.child.is_serving]  # the others are leaving already
         before = [slot.child for slot in wanted if slot.child]
         self._arbiter.restart(slot.index for slot in wanted)
+        why_vain = self._watch_newborn(most_deaths=0)
 
         def check(_now: float) -> Answer | None:
             left = [child for child in self._arbiter.roster.children() if any(child is old for old in before)]
             if any(child.is_serving for child in left) or len(self._there()) < self._arbiter.desired.count:
-                return None
+                return why_vain()
             told = f"{counted(len(wanted), 'child was', 'children were')} replaced"
             busy = [child for child in left if self._arbiter.fleet.slots.records[child.slot].run_id]
             finishing = f", {counted(len(busy), 'of them finishes its run', 'of them finish their runs')}" if busy else ""
@@ -228,16 +232,35 @@ class Verbs:
         if is_alive:
             self._arbiter.perform(actions.Kill(slot.index, Reason.KILL_ASKED))
         facts: dict[str, Any] = {"changed": is_alive, "slot": slot.index, "pid": child.pid if child else None}
+        why_vain = self._watch_newborn(most_deaths=1)
 
         def check(_now: float) -> Answer | None:
             is_left = any(each is child for each in self._arbiter.roster.children())
-            if is_left or len(self._there()) < self._arbiter.desired.count:
+            if is_left:
                 return None
+            if len(self._there()) < self._arbiter.desired.count:
+                return why_vain()
             return Answer(views.done("kill", f"the child of slot {slot.index} was killed, and another is there", **facts))
 
         if args["wait"]:
             return Pending(check)
         return Answer(views.done("kill", f"the child of slot {slot.index} is killed", **facts))
+
+    def _watch_newborn(self, *, most_deaths: int) -> Callable[[], Answer | None]:
+        """What tells, for whoever waits for new children, that they die: more than so many in a slot, or that one is held."""
+        roster = self._arbiter.roster
+        old, before = {child.pid for child in roster.children()}, [slot.restarts for slot in roster.slots]
+
+        def look() -> Answer | None:
+            for slot in roster.slots:
+                if roster.slot_state(slot, clock.now()) is SlotState.HELD:
+                    return _vain(slot, " is held: its children died again and again, last of")
+                has_died = slot.restarts - before[slot.index] > most_deaths and slot.exits
+                if has_died and slot.exits[-1].pid not in old and not slot.exits[-1].run_id:  # a run may end any child
+                    return _vain(slot, ": its children die again and again, last of" if most_deaths else ": the new child died:")
+            return None
+
+        return look
 
     def _there(self) -> list[Child]:
         """The children that can start runs, or could if the database were there."""
@@ -374,7 +397,14 @@ class Verbs:
             return None
         rollout = self._arbiter.roster.rollout
         stage = rollout.stage if rollout and rollout.generation == reload.generation else None
-        return {"ok": reload.ok, "generation": reload.generation, "at": _wall(reload.at), "error": reload.error, "stage": stage}
+        return {
+            "ok": reload.ok,
+            "generation": reload.generation,
+            "at": _wall(reload.at),
+            "error": reload.error,
+            "stage": stage,
+            "restart_needed": list(reload.restart_needed),
+        }
 
     def _processes(self) -> list[dict[str, Any]]:
         roster = self._arbiter.roster
@@ -435,9 +465,22 @@ def _stack_answer(sight: Sight, about: Mapping[str, Any]) -> Answer:
     return Answer(error=Conflict(message, hint))
 
 
-def _reload_error(error: str, exit_code: ExitCode, generation: int) -> OrbitError:
+def _vain(slot: Slot, words: str) -> Answer:
+    return Answer(error=OrbitError(f"slot {slot.index}{words} {slot.last_exit}", "orbitctl list --exits"))
+
+
+def _reloaded(reload: Reload, how: str) -> dict[str, Any]:
+    rest = f"; restart orbitd for: {', '.join(reload.restart_needed)}" if reload.restart_needed else ""
+    message = f"generation {reload.generation} {how}{rest}"
+    return views.done("reload", message, generation=reload.generation, restart_needed=list(reload.restart_needed))
+
+
+def _reload_error(error: str, exit_code: ExitCode, generation: int, so_far: str = "") -> OrbitError:
     kind = ConfigError if exit_code is ExitCode.CONFIG else OrbitError
-    return kind(f"the reload failed, generation {generation} goes on: {error}", "mend it, then: orbitctl reload --wait")
+    words, _, hint = error.rpartition("\nhint: ")
+    if not words or "\n" in hint:  # a traceback follows
+        words, hint = error, "mend it"
+    return kind(f"{so_far}the reload failed, generation {generation} goes on: {words}", f"{hint}; then: orbitctl reload --wait")
 
 
 def _wall(at: float) -> str:

@@ -27,12 +27,12 @@ HANDED_OVER = {
     "affairs": {"database", "boot_id", "unburied"},
     "fleet": {"slots", "_molds", "_children", "_janitor", "_mark", "_orphans"},
     "vitals": {"tally", "findings"},
-    "generations": {"serving", "reload", "_loaded", "_pipelines", "_fingerprints", "counts"},
+    "generations": {"serving", "reload", "_loaded", "_pipelines", "_hazards", "_fingerprints", "counts"},
     "ring": {"_events", "last_number"},
 }
 MADE_ANEW = {
     "arbiter": {
-        *("wakeup", "limits", "exit_code", "import_error", "_errand"),  # `once` is not upgraded, nor is who stops or starts
+        *("wakeup", "limits", "exit_code", "start_error", "_errand"),  # `once` is not upgraded, nor is who stops or starts
         *("_scales", "inquiries", "_service"),  # they look again, and say again what they have said
         "rollouts",  # it knows nothing of its own
         *("looked_at", "_next_look", "_next_report", "_decided_at", "_wake_at", "_is_record_stale", "_is_judged"),

@@ -51,8 +51,8 @@ def _failure(exit_code: ExitCode, arbiter: Arbiter) -> OrbitError:
         case ExitCode.DATABASE_UNAVAILABLE:
             return DatabaseUnavailable(f"the database cannot be used: {arbiter.database.why}", f"try: {arbiter.database.command}")
         case ExitCode.CONFIG:
-            why, _, hint = (arbiter.import_error or "").strip().partition("\nhint: ")
-            return ConfigError(f"the pipelines cannot be imported: {why}", hint or "mend them, and try them with: orbitd check")
+            why, _, hint = (arbiter.start_error or "").strip().partition("\nhint: ")
+            return ConfigError(why, hint or "mend that, and try it with: orbitd check --import")
         case _:
             return OrbitError("the children die as fast as they come", "the log says what of: child_exited, run_ended")
 

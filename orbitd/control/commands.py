@@ -162,7 +162,8 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
                         completes="slot",
                     ),
                 ),
-                "Also of one that is stuck in C and answers nothing else; its work goes on. A number below 64 is a slot's.",
+                "Also of one that is stuck in C and answers nothing else. Its work goes on; only C code that sleeps, polls or selects"
+                " is woken early, as by any signal. A number below 64 is a slot's.",
                 example="stack 3",
                 role=Role.OPERATE,
             ),

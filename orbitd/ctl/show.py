@@ -218,7 +218,8 @@ def _reload(reload: Document | None, style: Style, now: datetime) -> list[str]:
     if reload["ok"] is None:
         return [f"to generation {reload['generation']} is under way", f"begun {when}"]
     if reload["ok"]:
-        return [f"generation {reload['generation']}", when]
+        kept = reload.get("restart_needed")
+        return [f"generation {reload['generation']}", when, *([style.plain(f"restart orbitd for: {', '.join(kept)}")] if kept else [])]
     return [style.paint("refused", "red"), when, style.plain(first_line(reload["error"]) or "no reason is known")]
 
 

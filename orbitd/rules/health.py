@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orbitd.errors import telling_line
 from orbitd.rules import liveness
 from orbitd.rules.roster import Roster
 from orbitd.rules.states import SlotState
@@ -69,12 +70,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What the daemon has heard last. `database_why`: why the database cannot be used; None when it can."""
+    """What the daemon has heard last. `database_why`: why the database cannot be used; None when it can.
+
+    `hazards`: what the import leaves that no fork survives, one a line.
+    """
 
     database_why: str | None = None
     database_command: str = ""
     reload_error: str | None = None
     upgrade_error: str | None = None
+    hazards: str = ""
 
 
 def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
@@ -83,10 +88,10 @@ def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
         message = f"the database cannot be used: {news.database_why}"
         yield Finding("database_down", Status.ERROR, message, news.database_command)
     if news.reload_error is not None:
-        message = f"the last reload failed, generation {roster.generation} goes on: {_last_line(news.reload_error)}"
+        message = f"the last reload failed, generation {roster.generation} goes on: {telling_line(news.reload_error)}"
         yield Finding("reload_failed", Status.WARNING, message, "orbitctl reload --wait")
     if news.upgrade_error is not None:
-        message = f"the last upgrade failed, the version before goes on: {_last_line(news.upgrade_error)}"
+        message = f"the last upgrade failed, the version before goes on: {telling_line(news.upgrade_error)}"
         yield Finding("upgrade_failed", Status.WARNING, message, "orbitctl upgrade --wait")
     if roster.generation and roster.generation not in roster.molds and roster.mold_history.is_waiting(now):
         message = "the mold has ended, and the next one is started after a pause: until then children that die are not replaced"
@@ -94,6 +99,9 @@ def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
     if roster.is_degraded:
         message = f"{len({slot for _, slot in roster.early_deaths})} slots' children died soon after their start: one is tried at a time"
         yield Finding("degraded", Status.ERROR, message, "orbitctl list -o wide")
+    if news.hazards:
+        message = f"each child imports the pipelines for itself, it cannot be forked: {telling_line(news.hazards)}"
+        yield Finding("unsafe_to_fork", Status.WARNING, message, "orbitd check --import")
     yield from _immobile(roster, now)
     for slot in roster.slots:
         if roster.slot_state(slot, now) is SlotState.HELD:
@@ -112,10 +120,6 @@ def _immobile(roster: Roster, now: float) -> Iterator[Finding]:
             message = f"slot {child.slot}, pid {child.pid}, shows no sign of life for {now - vigil.tick_at:.0f} s: {vigil.words}"
             is_stopped = vigil.state == "T"
             yield Finding("stalled", Status.WARNING, message, f"kill -CONT {child.pid}" if is_stopped else f"orbitctl stack {child.slot}")
-
-
-def _last_line(error: str) -> str:
-    return "".join(error.strip().splitlines()[-1:])
 
 
 def judge(facts: Facts, bounds: Bounds, before: frozenset[str]) -> Iterator[Finding]:

@@ -82,3 +82,13 @@ def _fattest_idle(roster: Roster, limits: Limits, now: float) -> Child | None:
 
 def _weight(child: Child) -> int:
     return child.own_bytes or child.rss_bytes
+
+
+def excess(child: Child, limits: Limits) -> str:
+    """By how much a child is over the limit for which its run is stopped: the end of a sentence about the run."""
+    own_bytes = child.own_bytes or 0
+    if 0 < limits.max_own_bytes * limits.memory_hard_factor < own_bytes:
+        has, option, limit_bytes = f"{format_size(own_bytes)} of its own", "children.max_own_memory", limits.max_own_bytes
+    else:
+        has, option, limit_bytes = f"{format_size(child.rss_bytes)} resident", "children.max_rss", limits.max_rss_bytes
+    return f"its child has {has}, more than {limits.memory_hard_factor:g} times {option}, {format_size(limit_bytes)}"

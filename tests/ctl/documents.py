@@ -76,7 +76,14 @@ STATUS_WELL: Document = STATUS | {
     "state": "running",
     "children": {"target": 4, "ready": 4, "busy": 1, "draining": 0, "starting": 0, "backoff": 0},
     "problems": [],
-    "last_reload": {"ok": True, "generation": 7, "at": "2026-01-01T08:00:00Z", "error": None, "stage": None},
+    "last_reload": {
+        "ok": True,
+        "generation": 7,
+        "at": "2026-01-01T08:00:00Z",
+        "error": None,
+        "stage": None,
+        "restart_needed": ["control.group"],
+    },
     "memory": {"children_pss_bytes": 48_000_000, "used_bytes": None, "limit_bytes": None},
     "slots": [_SLOT | {"slot": number} for number in range(4)],
 }

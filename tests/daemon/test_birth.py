@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -55,3 +58,29 @@ def test_the_dsn_is_in_no_command_line_and_no_environment(begin: Begin) -> None:
         for file in ("cmdline", "environ"):
             assert secret.encode() not in Path(f"/proc/{pid}/{file}").read_bytes()
     assert secret not in daemon.log()
+
+
+BORN_TOO_LATE = """
+import socket
+from orbitd import child
+from orbitd.system.channel import Channel
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+ours.close()
+child.run_child = lambda *_: Channel(theirs).send({"type": "hello", "pid": 1})
+child.live(None, None, None)
+"""
+
+
+def test_who_is_born_when_nobody_wants_him_any_more_ends_quietly() -> None:
+    ended = subprocess.run([sys.executable, "-c", BORN_TOO_LATE], capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("kind", ["mold", "child"])
+def test_a_process_whose_arbiter_is_gone_before_it_has_begun_ends_quietly(kind: str) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    with theirs:
+        command = [sys.executable, "-m", "orbitd", "--as", kind, str(theirs.fileno())]
+        ended = subprocess.run(command, pass_fds=[theirs.fileno()], capture_output=True, text=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "")

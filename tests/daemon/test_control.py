@@ -17,6 +17,7 @@ import pytest
 
 from orbitd.control import client
 from orbitd.errors import ConfigError, Conflict, UsageError, WaitTimeout
+from orbitd.system import process
 from orbitd.system.slots import SlotMemory
 from tests.ctl.schemas import check
 from tests.daemon.conftest import Begin
@@ -160,6 +161,13 @@ def test_what_the_children_of_a_stopped_arbiter_do_is_read_from_shared_memory(da
 def test_without_a_daemon_there_is_nothing_to_read_offline(begin: Begin) -> None:
     daemon = begin(WORK, start=False)
     assert offline(daemon).returncode == 3
+
+
+def test_a_dead_arbiter_that_nobody_has_reaped_is_not_running(daemon: Daemon) -> None:
+    daemon.signal(signal.SIGKILL)
+    eventually(lambda: process.stat(daemon.pid), lambda facts: facts is not None and facts.state == "Z")
+    told = offline(daemon)
+    assert (told.returncode, "is not running" in told.stderr) == (3, True), told.stderr
 
 
 # --- verbs that take long ---

@@ -93,6 +93,7 @@ def test_everything_dies_with_a_killed_arbiter_and_the_next_one_takes_its_runs_b
     (tmp_path / "done").touch()
     run = daemon.await_run(run_id, "succeeded")
     assert [(attempt["outcome"], attempt["cause"]) for attempt in run["attempts"]] == [("interrupted", "interrupted"), ("succeeded", None)]
+    assert run["attempts"][0]["error"].endswith(" ended: its arbiter died")
     assert [step["key"] for step in run["steps"]] == ["first"]
 
 

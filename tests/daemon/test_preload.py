@@ -85,6 +85,11 @@ def test_an_import_that_starts_a_thread_is_named_and_each_child_imports_for_itse
     (event,) = daemon.events("unsafe_to_fork")
     assert 'thread "ticker" was started at ' in event["causes"]
     assert "work.py:4 (threading.Thread(" in event["causes"]
+    (problem,) = daemon.status()["problems"]
+    assert (problem["code"], problem["command"]) == ("unsafe_to_fork", "orbitd check --import")
+    assert problem["message"].startswith(
+        'each child imports the pipelines for itself, it cannot be forked: thread "ticker" was started at '
+    )
     ran = daemon.await_run(daemon.enqueue("who"), "succeeded")["result"]
     assert (ran["loaded_by"], ran["parent"], ran["warm"]) == (ran["pid"], daemon.pid, 1)
     eventually(lambda: _roles(daemon), lambda roles: roles == ["arbiter", "janitor"])
@@ -97,6 +102,7 @@ def test_an_import_that_starts_a_thread_is_named_and_each_child_imports_for_itse
     assert "NameError" in eventually(lambda: daemon.events("import_failed"))[0]["error"]
     daemon.write_code(WHO)
     daemon.ask("reload", wait=True)
+    assert daemon.status()["problems"] == []
     assert daemon.pid_of("mold")
     assert daemon.await_run(daemon.enqueue("who"), "succeeded")["result"]["loaded_by"] == daemon.pid_of("mold")
     assert daemon.stop() == 0
@@ -177,6 +183,7 @@ def test_all_of_it_works_on_a_kernel_without_subreapers_and_pidfds(begin: Begin,
     (event,) = daemon.events("unsafe_to_fork")
     assert "the kernel has no subreapers" in event["causes"]
     assert "the kernel has no pidfds" in event["causes"]
+    assert daemon.status()["problems"] == []
     ran = daemon.await_run(daemon.enqueue("who"), "succeeded")["result"]
     assert (ran["loaded_by"], ran["parent"]) == (ran["pid"], daemon.pid)
     before = set(daemon.child_pids())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from orbitd.errors import ConfigError, OrbitError
@@ -114,7 +116,9 @@ def test_a_memory_limit_that_a_fresh_child_exceeds_is_refused_with_the_figure(be
     daemon.stop()
     daemon.start(wait=False)
     assert daemon.await_exit() == 78
-    assert "children.max_rss: 16MiB is too little" in daemon.log()
+    told = "children.max_rss: 16MiB is too little"
+    assert daemon.events("generation_refused")[-1]["error"].startswith(told)
+    assert daemon.events("stopped")[-1]["why"].startswith(told)
 
 
 def test_a_child_that_has_begun_its_last_run_is_replaced_the_replacement_first(begin: Begin) -> None:
@@ -143,6 +147,7 @@ def test_a_child_far_over_its_memory_limit_loses_its_run_which_pays_for_it(begin
     )
     (attempt,) = daemon.await_run(daemon.enqueue("hoards"), "failed")["attempts"]
     assert attempt["cause"] == "memory_limit"
+    assert re.search(r"its child has \d+MiB (resident|of its own), more than [0-9.]+ times children.max_", attempt["error"])
     daemon.await_status(lambda status: status["children"]["ready"] == 1)
 
 

@@ -135,3 +135,23 @@ def test_a_spawn_that_fails_at_any_step_is_tried_again_and_disturbs_nobody(
         daemon.ask("scale", amount=str(COUNT), wait=True)
         old = daemon.child_pids()
     assert_nothing_is_left_over(daemon, count=COUNT, descriptors=descriptors, molds=int(preload == "auto"))
+
+
+def test_whoever_waits_for_new_children_is_told_that_they_die(begin: Begin, faults: Faults) -> None:
+    daemon = begin(WORK, **OPTIONS)
+    faults.order("booted", "exit")
+    with pytest.raises(OrbitError, match=r"slot 2: the new child died: exited:\d+") as failure:
+        daemon.ask("restart", slots=[0], wait=True)
+    assert failure.value.hint == "orbitctl list --exits"
+    with pytest.raises(OrbitError, match=r"slot \d: its children die again and again, last of exited:\d+"):
+        daemon.ask("scale", amount="+1", wait=True)
+    with pytest.raises(OrbitError, match="its children die again and again"):
+        daemon.ask("kill", slot=1, wait=True)
+    faults.end()
+    daemon.configure(**{"restart.max_restarts": 1, "restart.backoff_longest": "1h", "reload.probation": "0"})
+    daemon.ask("reload", wait=True)
+    faults.order("booted", "exit")
+    daemon.ask("scale", amount="+1")
+    daemon.await_status(lambda status: "held" in [slot["state"] for slot in status["slots"]])
+    with pytest.raises(OrbitError, match=r"slot \d is held: its children died again and again, last of exited:1"):
+        daemon.ask("scale", amount="+0", wait=True)

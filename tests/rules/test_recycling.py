@@ -7,7 +7,7 @@ from dataclasses import replace
 from orbitd.rules import actions, events
 from orbitd.rules.exits import Ender, Exit, ExitStatus
 from orbitd.rules.limits import Backoff, Limits
-from orbitd.rules.recycling import most_runs, refusal
+from orbitd.rules.recycling import excess, most_runs, refusal
 from orbitd.rules.states import Activity, Phase, Reason
 from orbitd.rules.supervise import next_deadline
 from tests.support.simulated import KILLED, Fleet
@@ -73,6 +73,11 @@ def test_a_child_far_over_its_limit_is_interrupted_in_its_run_and_killed_if_it_g
     fleet = Fleet(count=1, limits=limits).up()
     fleet.seen(0, Activity.BUSY)
     fleet.roster.note(events.MemorySeen(0, 400 * MIB, 101 * MIB, fleet.now))
+    child = fleet.roster.slots[0].child
+    assert child
+    assert excess(child, limits) == "its child has 101MiB of its own, more than 2 times children.max_own_memory, 50MiB"
+    resident = replace(limits, max_own_bytes=0, max_rss_bytes=150 * MIB)
+    assert excess(child, resident) == "its child has 400MiB resident, more than 2 times children.max_rss, 150MiB"
     until = fleet.now + limits.kill_after_seconds
     assert actions.Interrupt(0, Reason.OVER_MEMORY, until) in fleet.turn()
     fleet.pass_time(limits.kill_after_seconds)
