@@ -211,7 +211,8 @@ class Children:
     stall_timeout: float = _option(
         Duration("1s", "1d", or_zero=True),
         "0",
-        "A child that has shown no sign of life for this long (stopped, or its interpreter held by an extension) is killed. 0: never.",
+        "A child that has shown no sign of life for this long (stopped, or its interpreter held by an extension) is killed; an idle one is "
+        "missed only after three polls and the timeouts of the database. 0: never.",
         _LIVE,
     )
     user: str = _option(
