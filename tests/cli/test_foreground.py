@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -60,7 +61,11 @@ def on_a_terminal(daemon: Daemon, *arguments: str, lines: int) -> tuple[int, lis
 
 def opened(pid: int) -> set[str]:
     """The files that a process has open."""
-    return {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.add(str(link.readlink()))
+    return found
 
 
 class TestStart:

@@ -85,7 +85,8 @@ def test_a_broken_configuration_ends_with_78(once: Callable[..., Any], folder: P
     assert "No module named 'nonsense_that_is_nowhere'" in error["message"]
 
 
-def test_a_memory_limit_that_is_too_small_is_named(once: Callable[..., Any]) -> None:
+def test_a_memory_limit_that_is_too_small_is_named(once: Callable[..., Any], conn: store.Connection) -> None:
+    store.enqueue(conn, "mail.send", {"to": "a@example.org"})  # with nothing due it ends before a child has come up
     done = once("--set", "children.max_rss=16MiB")
     assert done.returncode == 78
     assert "orbitd: children.max_rss: 16MiB is too little, a child that has run nothing yet has " in done.stderr
