@@ -318,7 +318,7 @@ class Fleet:
 
     def flush(self) -> None:
         """Send what waits for room in a channel."""
-        for hand in [*self._molds.values(), *self._children.values(), *([self._janitor] if self._janitor else [])]:
+        for hand in self._hands():
             try:
                 hand.channel.flush()
             except ChannelClosed:
@@ -344,8 +344,10 @@ class Fleet:
 
     def record(self) -> list[dict[str, int]]:
         """Who lives, by pid and start time: what the next arbiter must see gone before it takes back our runs."""
-        hands = [*self._molds.values(), *self._children.values(), *([self._janitor] if self._janitor else [])]
-        return [{"pid": hand.process.pid, "start_ticks": hand.process.start_ticks} for hand in hands if hand.process]
+        return [{"pid": hand.process.pid, "start_ticks": hand.process.start_ticks} for hand in self._hands() if hand.process]
+
+    def _hands(self) -> list[_Hand]:
+        return [*self._molds.values(), *self._children.values(), *([self._janitor] if self._janitor else [])]
 
     def _spawn(self, kind: str, configuration: Message, environ: Mapping[str, str], bury: Callable[[_Hand, Ended], None]) -> _Hand:
         ours, theirs = Channel.pair()

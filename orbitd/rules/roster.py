@@ -179,7 +179,6 @@ class Roster:
     """The last generation whose files are not what they were: see `CodeChanged`."""
     rollout: Rollout | None = None
     outcomes: dict[int, Outcomes] = field(default_factory=dict)
-    is_under_pressure: bool = False
     early_deaths: list[tuple[float, int]] = field(default_factory=list)
     degraded_since: float | None = None
 
@@ -203,6 +202,11 @@ class Roster:
     def ready(self) -> list[Child]:
         """Children that can claim."""
         return [child for child in self.serving() if child.is_ready]
+
+    @property
+    def is_under_pressure(self) -> bool:
+        """Whether our control group is near its memory limit."""
+        return self.pressure is not None and self.pressure.used_bytes > PRESSURE * self.pressure.limit_bytes
 
     @property
     def is_degraded(self) -> bool:
@@ -322,8 +326,8 @@ class Roster:
             case events.DeathJudged(slot, judged):
                 self.slots[slot].exits = [*self.slots[slot].exits, judged][-MOST_EXITS:]
                 self.exits_by_cause[judged.counted_as] = self.exits_by_cause.get(judged.counted_as, 0) + 1
-            case events.MemoryPressure(used_bytes, limit_bytes, _):
-                self.pressure, self.is_under_pressure = event, used_bytes > PRESSURE * limit_bytes
+            case events.MemoryPressure():
+                self.pressure = event
             case events.DegradedEnded():
                 self.degraded_since, self.early_deaths = None, []
             case events.Thawed(gap_seconds, at):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import psutil
 
@@ -19,10 +20,16 @@ class Share:
     pss_bytes: int
 
 
+@lru_cache(maxsize=64)
+def _process(pid: int) -> psutil.Process:
+    """Kept, for to make one costs more than a look. Each look reads by the pid, and so is right for whoever has it now."""
+    return psutil.Process(pid)
+
+
 def rss_bytes(pid: int) -> int:
     """The resident set; 0 when the process is gone."""
     try:
-        return int(psutil.Process(pid).memory_info().rss)
+        return int(_process(pid).memory_info().rss)
     except psutil.Error:
         return 0
 
@@ -30,7 +37,7 @@ def rss_bytes(pid: int) -> int:
 def share_of(pid: int) -> Share | None:
     """The dear look: the kernel walks all pages. None when the process is gone, or not ours to look into."""
     try:
-        full = psutil.Process(pid).memory_full_info()
+        full = _process(pid).memory_full_info()
     except psutil.Error:
         return None
     return Share(int(full.uss), int(full.pss))
