@@ -129,11 +129,15 @@ def test_as_process_1_it_reaps_strangers_whatever_they_exit_with_and_stops_with_
     """Complaint 7: gunicorn#3220: an unrelated orphan that exited with 3 halted the server."""
     daemon = begin(CODE, start=False)
     init = begin_as_init(daemon)
-    orphan = "import os, time; os.fork() and os._exit(0); os.setsid(); time.sleep(0.2); os._exit({})"
+    end = daemon.folder / "end"
+    orphan = (
+        f"import os, time\nos.fork() and os._exit(0)\nos.setsid()\nwhile not os.path.exists({str(end)!r}): time.sleep(0.01)\nos._exit({{}})"
+    )
     for code in (3, 78):
         subprocess.run(["nsenter", "-t", str(init), "-p", "-m", sys.executable, "-c", orphan.format(code)], check=True)
     children = Path(f"/proc/{init}/task/{init}/children")
     eventually(lambda: len(children.read_text().split()), lambda number: number == 6)
+    end.touch()
     eventually(lambda: len(children.read_text().split()), lambda number: number == 4)
     assert daemon.status()["pid"] == 1
     assert daemon.status()["children"]["ready"] == 2
