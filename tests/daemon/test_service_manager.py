@@ -90,8 +90,7 @@ def test_a_database_that_is_down_is_a_state_and_the_service_is_ready(begin: Begi
     daemon.use_database(own_cluster.dsn())
     own_cluster.stop()
     daemon.start(wait=False)
-    manager.until("READY=1")
-    manager.until("STATUS=waiting for the database: ")
+    assert "READY=1" in manager.until("STATUS=waiting for the database: ")
     assert daemon.stop() == 0
 
 
