@@ -18,7 +18,7 @@ RETURNS TABLE (
 LANGUAGE plpgsql
 -- Under churn the planner's statistics of `live` are always wrong; there is only one good plan.
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET lock_timeout = '2s'
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s'
 AS $$
 DECLARE
     v_picked tid[];

@@ -20,7 +20,7 @@ CREATE OR REPLACE FUNCTION orbit.finish(
 ) RETURNS bigint[]
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET lock_timeout = '2s'
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s'
 AS $$
 DECLARE
     v_ours      bigint[];
