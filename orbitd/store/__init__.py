@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orbitd.store.acts import cancel, rerun, resume, retry
-from orbitd.store.claims import claim, finish, finish_and_claim
+from orbitd.store.claims import claim, finish, finish_and_claim, release
 from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
 from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resolve, dlq_show, resolve_group
 from orbitd.store.faults import Fenced, LeaseLost, SchemaMismatch, is_outage
@@ -32,6 +32,7 @@ from orbitd.store.rows import (
     Claimed,
     Enqueued,
     Fence,
+    Finished,
     FinishedAndClaimed,
     Lane,
     Offer,
@@ -59,6 +60,7 @@ __all__ = [
     "Fence",
     "Fenced",
     "Filter",
+    "Finished",
     "FinishedAndClaimed",
     "Lane",
     "LeaseLost",
@@ -114,6 +116,7 @@ __all__ = [
     "recover",
     "register",
     "register_pipelines",
+    "release",
     "rerun",
     "rescue",
     "resolve",

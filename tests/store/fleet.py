@@ -15,7 +15,7 @@ from typing import Generic, Self, TypeVar
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Ask, Claimed, Connection, Enqueued, Failure, Fence, Mode, PipelineSpec, Report
+from orbitd.store import Ask, Claimed, Connection, Enqueued, Failure, Fence, FinishedAndClaimed, Mode, PipelineSpec, Report
 
 T = TypeVar("T")
 
@@ -43,7 +43,10 @@ class Child:
         return claimed
 
     def finish(self, report: Report) -> bool:
-        return store.finish(self.conn, report)
+        return not store.finish(self.conn, [report]).fenced
+
+    def go_on(self, report: Report, ask: Ask | None = None) -> FinishedAndClaimed:
+        return store.finish_and_claim(self.conn, self.child_id, [report], ask or Ask.of(self.lanes))
 
     def succeed(self, fence: Fence) -> bool:
         return self.finish(Report.succeeded(fence, '{"done": true}'))
