@@ -34,7 +34,7 @@ class Watermark:
 
     def beat(self, connection: Connection, host_id: int, lease_seconds: float) -> Beat:
         """A beat, whose finds are on the board afterwards."""
-        beat = store.beat(connection, host_id, lease_seconds, self._board.floors())
+        beat = store.beat(connection, host_id, lease_seconds, self._board.floors(self._board.lanes))
         if self._note_server(beat):
             beat = store.beat(connection, host_id, lease_seconds)
         self._publish(dict(zip(beat.lanes_with_work, beat.first_seqs, strict=True)))
@@ -46,7 +46,7 @@ class Watermark:
         if now < self.next_look:
             return 0
         self.next_look = now + LEAST_PAUSE_SECONDS
-        floors = self._board.floors()
+        floors = self._board.floors(self._board.lanes)
         is_full = now >= self._next_full
         lanes = dict.fromkeys(floors, 0) if is_full else self._bounds.open_lanes(floors)
         if not lanes:

@@ -14,7 +14,7 @@ while `rung` and `seen` differ; what is written there too late makes one claim m
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import compress
 from typing import NamedTuple
 
@@ -76,13 +76,18 @@ class LaneBoard:
         for at in self._index.values():
             self._lower(at, 0)
 
-    def floors(self) -> dict[int, int]:
-        """The floor of each lane on the board."""
+    @property
+    def lanes(self) -> Collection[int]:
+        """Those that have an entry."""
         self._read()
-        return {lane: self._floor(at) for lane, at in self._index.items()}
+        return self._index.keys()
+
+    def floors(self, lanes: Iterable[int]) -> dict[int, int]:
+        """From where to search each of these lanes."""
+        return {lane: self.floor(lane) for lane in lanes}
 
     def floor(self, lane: int) -> int:
-        """From which number on the lane is searched."""
+        """From where to search the lane."""
         return 0 if (at := self._at(lane)) is None else self._floor(at)
 
     # --- the children read, and tell what they have found ---

@@ -105,7 +105,7 @@ def test_lanes_keep_their_entries_when_others_come(janitor: LaneBoard, child: La
     child.raise_floor(look(child, 7), 100)
     assert asked(child, 7, 9) == [(7, 100), (9, 0)]
     janitor.enter([9, 7])
-    assert janitor.floors() == {7: 100, 9: 0}
+    assert janitor.floors(janitor.lanes) == {7: 100, 9: 0}
     child.see_empty(look(child, 9))
     assert asked(child, 7, 9) == [(7, 100)]
 
