@@ -6,6 +6,7 @@
     reconcile     takes back what belongs to nobody, at its start and once a minute
     partitions    made ahead, once an hour
     rescue        takes back the runs of hosts whose lease has lapsed
+    watermark     finds the runs of producers who commit late
 
 One loop: sleep on the arbiter's channel, the database's notifications and the next duty. Its own death loses nothing: the
 lease outlasts its restart, and the arbiter tells the next one what is still to be buried. A database that is down is a
@@ -39,6 +40,7 @@ from orbitd.system.log.entry import Entry
 from orbitd.system.log.redact import masked
 from orbitd.system.log.sink import Sink
 from orbitd.system.slots import SharedSlots
+from orbitd.watermark import Watermark
 
 _RECONCILE_SECONDS = 60.0
 _PARTITIONS_SECONDS = 3600.0
@@ -104,6 +106,7 @@ class Janitor:
         self._lanes: frozenset[int] = frozenset()
         self._are_lanes_known = False
         self._is_asked_for_work = False
+        self._watermark = Watermark(self._slots)
         self._graves: deque[_Grave] = deque()
         self._told_database: tuple[bool, str | None] | None = None
         self._connection: Connection | None = None
@@ -145,6 +148,7 @@ class Janitor:
         if now >= self._next_partitions:
             self._make_partitions(self._connection)
             self._next_partitions = now + _PARTITIONS_SECONDS
+        self._ring_idle(self._watermark.look(self._connection))
         self._answer_notifications(self._connection)
 
     def _make_partitions(self, connection: Connection) -> None:
@@ -177,7 +181,7 @@ class Janitor:
         )
         store.check_schema(connection)
         connection.listen()
-        self._slots.board.forget_floors()
+        self._watermark.reset()
         self._next_beat = 0.0
         return connection
 
@@ -231,7 +235,7 @@ class Janitor:
     def _beat(self, connection: Connection) -> None:
         self._tick()
         self._beat_at = asked_at = clock.now()
-        beat = store.beat(connection, self._host_id, self._settings.host.lease)
+        beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease)
         if not beat.alive:
             self._start_afresh()
             return
@@ -241,8 +245,6 @@ class Janitor:
         if beat.others_lapsed:
             self._rescue(connection)
         has_work = not self._lanes.isdisjoint(beat.lanes_with_work)
-        for lane in beat.lanes_with_work:
-            self._slots.board.ring(lane)
         if has_work:
             self._ring_idle(len(self._slots.records))
         if self._is_asked_for_work:
@@ -396,7 +398,7 @@ class Janitor:
             poll.modify(self._channel, select.POLLIN | select.POLLOUT)
         if self._connection is not None:
             poll.register(self._connection, select.POLLIN)
-            seconds = min(self._next_beat, self._next_reconcile) - now
+            seconds = min(self._next_beat, self._next_reconcile, self._watermark.next_look) - now
         elif self._attempts:
             seconds = random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(self._attempts, 10))
         else:

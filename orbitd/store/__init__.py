@@ -20,6 +20,7 @@ from orbitd.store.hosts import (
     register_pipelines,
     rescue,
     start_child,
+    sweep,
 )
 from orbitd.store.lists import ACTIONABLE, MOST_COUNTED, Act, Page, list_pipelines, list_runs, pinned, pins_of, pipeline_names
 from orbitd.store.migrate import check_schema, make_partitions, migrate
@@ -39,6 +40,7 @@ from orbitd.store.rows import (
     Pinned,
     PipelineSpec,
     Place,
+    Sweep,
 )
 from orbitd.store.runs import describe, enqueue, enqueue_many, place, read_logs, resolve, text_arguments
 from orbitd.store.steps import append_logs, hold_run, load_steps, record_progress, record_step
@@ -74,6 +76,7 @@ __all__ = [
     "Recovered",
     "Report",
     "SchemaMismatch",
+    "Sweep",
     "TakenBack",
     "append_logs",
     "beat",
@@ -124,5 +127,6 @@ __all__ = [
     "resume",
     "retry",
     "start_child",
+    "sweep",
     "text_arguments",
 ]

@@ -231,7 +231,7 @@ class Background(Generic[T]):
 _WIPE = "".join(
     f"DELETE FROM orbit.{table};"
     for table in (
-        *("live", "delayed", "interrupted", "requeued", "keys", "cancel_requests", "failed"),
+        *("live", "returned", "delayed", "interrupted", "requeued", "keys", "cancel_requests", "failed"),
         *("runs", "outcomes", "steps", "run_progress", "run_logs", "children", "hosts", "pipelines", "lanes WHERE id > 1"),
     )
 ).encode()

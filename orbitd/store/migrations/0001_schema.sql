@@ -132,6 +132,13 @@ CREATE TABLE orbit.live (
     autovacuum_analyze_threshold = 100000, autovacuum_analyze_scale_factor = 0, vacuum_truncate = off
 );
 
+-- Runs that were taken back and wait again in their old place, below the numbers from which claims and looks begin: beats tell
+-- their hosts. A row may outlast the run's waiting; see first_returned.
+CREATE TABLE orbit.returned (
+    lane int NOT NULL,
+    seq  bigint NOT NULL
+);
+
 -- Scheduled, backing off, snoozed. At due_at a janitor moves the run to `live`, with a new seq.
 CREATE TABLE orbit.delayed (
     run_id  bigint PRIMARY KEY,
