@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orbitd.client import Enqueued
 from orbitd.store.acts import cancel, rerun, resume, retry
 from orbitd.store.claims import claim, finish, finish_and_claim, new_token
 from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
@@ -29,7 +30,6 @@ from orbitd.store.rows import (
     CATCH_ALL_LANE,
     Beat,
     Claimed,
-    Enqueued,
     Fence,
     FinishedAndClaimed,
     Lane,

@@ -1,4 +1,5 @@
--- Ask for many runs at once: a JSON array of objects with the parameters of `enqueue`. Returns their ids in the same order.
+-- Ask for many runs at once: a JSON array of objects with the parameters of `enqueue`, and run_in (an interval) for
+-- run_at => now() + run_in, which JSON cannot say. Returns their ids in the same order.
 -- All or none. Raises OR003 for what cannot be a run, naming the first such item.
 -- Keys are taken one by one, for each may have to wait; all that remains is one statement.
 -- Locks: keys, sorted, so that two producers with the same keys never wait for each other in a circle.
@@ -43,7 +44,8 @@ BEGIN
 
     WITH asked AS (
         SELECT ordinal, item, item ->> 'pipeline' AS pipeline, coalesce(item -> 'args', '{}') AS args,
-               item ->> 'key' AS key, (item ->> 'key_for')::interval AS key_for, (item ->> 'run_at')::timestamptz AS run_at,
+               item ->> 'key' AS key, (item ->> 'key_for')::interval AS key_for,
+               coalesce((item ->> 'run_at')::timestamptz, clock_timestamp() + (item ->> 'run_in')::interval) AS run_at,
                item ->> 'tenant' AS tenant, (item ->> 'priority')::int AS priority, item ->> 'queue' AS queue
           FROM jsonb_array_elements(runs) WITH ORDINALITY AS asked(item, ordinal)
     ), placed AS MATERIALIZED (
@@ -55,13 +57,13 @@ BEGIN
                     THEN nextval('orbit.ready_numbers')
                END AS seq,
                CASE WHEN jsonb_typeof(a.item) <> 'object' THEN ARRAY['it is not a JSON object', NULL]
-                    WHEN a.item - '{pipeline,args,key,key_for,run_at,tenant,priority,queue}'::text[] <> '{}' THEN ARRAY[
+                    WHEN a.item - '{pipeline,args,key,key_for,run_at,run_in,tenant,priority,queue}'::text[] <> '{}' THEN ARRAY[
                          'it has an unknown ' || (
                               SELECT string_agg(format('"%s"', name), ', ')
                                 FROM jsonb_object_keys(a.item) AS name
-                               WHERE name NOT IN ('pipeline', 'args', 'key', 'key_for', 'run_at', 'tenant', 'priority', 'queue')
+                               WHERE name NOT IN ('pipeline', 'args', 'key', 'key_for', 'run_at', 'run_in', 'tenant', 'priority', 'queue')
                          ),
-                         'it may have pipeline, args, key, key_for, run_at, tenant, priority, queue'
+                         'it may have pipeline, args, key, key_for, run_at, run_in, tenant, priority, queue'
                     ]
                     ELSE coalesce(
                          orbit.fault_in_request(a.pipeline, a.args, a.key, a.key_for, a.run_at, a.tenant, a.priority, a.queue),
