@@ -2,7 +2,7 @@
 -- run_at => now() + run_in, which JSON cannot say. Returns their ids in the same order.
 -- All or none. Raises OR003 for what cannot be a run, naming the first such item.
 -- Keys are taken one by one, for each may have to wait; all that remains is one statement.
--- Locks: keys, sorted, so that two producers with the same keys never wait for each other in a circle.
+-- Locks: keys, sorted, so that two producers with the same keys never wait for each other in a circle; as announce_seq.
 CREATE OR REPLACE FUNCTION orbit.enqueue_many(runs jsonb) RETURNS bigint[]
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -42,6 +42,7 @@ BEGIN
         v_ids[v_keyed.ordinal] := v_id;
     END LOOP;
 
+    PERFORM orbit.announce_seq();
     WITH asked AS (
         SELECT ordinal, item, item ->> 'pipeline' AS pipeline, coalesce(item -> 'args', '{}') AS args,
                item ->> 'key' AS key, (item ->> 'key_for')::interval AS key_for,

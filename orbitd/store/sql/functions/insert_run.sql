@@ -1,7 +1,7 @@
 -- Write one run, or find the one that has the same key: `enqueue` with all that it knows. Rings for the run.
 -- Runs in the producer's transaction, so it never waits for another producer, except for one with the very same key.
 -- Raises OR003 for what cannot be a run.
--- Locks: keys.
+-- Locks: keys; as announce_seq.
 CREATE OR REPLACE FUNCTION orbit.insert_run(
     p_pipeline text, p_args jsonb, p_key text, p_key_for interval, p_run_at timestamptz, p_tenant text, p_priority int, p_queue text,
     OUT o_id bigint, OUT o_created boolean, OUT o_state text
@@ -53,6 +53,7 @@ BEGIN
         VALUES (o_id, p_run_at, v_lane, 0, 0, 0, v_flags);
     ELSE
         o_state := 'pending';
+        PERFORM orbit.announce_seq();
         INSERT INTO orbit.live (run_id, lane, flags) VALUES (o_id, v_lane, v_flags) RETURNING live.seq INTO v_seq;
     END IF;
     INSERT INTO orbit.runs (id, pipeline, queue, priority, lane, seq, tenant, key, args, run_at)
