@@ -42,7 +42,7 @@ class _Plain(Protocol):
 def enqueue(conn: _Awaited, pipeline: str | Request, /, **args: Any) -> Coroutine[Any, Any, Enqueued]: ...
 @overload
 def enqueue(conn: _Plain, pipeline: str | Request, /, **args: Any) -> Enqueued: ...
-def enqueue(conn: Any, pipeline: str | Request, /, **args: Any) -> Enqueued | Coroutine[Any, Any, Enqueued]:
+def enqueue(conn: Any, pipeline: str | Request, /, **args: Any) -> Any:
     """Ask for a run of a pipeline with these arguments; for options, such as a key or a time, give a Request instead.
 
     To be awaited where the connection's own methods are. When another run has the key, that run is the answer, with `created` false.
@@ -62,7 +62,7 @@ def enqueue(conn: Any, pipeline: str | Request, /, **args: Any) -> Enqueued | Co
 def enqueue_many(conn: _Awaited, requests: Iterable[Request]) -> Coroutine[Any, Any, list[int]]: ...
 @overload
 def enqueue_many(conn: _Plain, requests: Iterable[Request]) -> list[int]: ...
-def enqueue_many(conn: Any, requests: Iterable[Request]) -> list[int] | Coroutine[Any, Any, list[int]]:
+def enqueue_many(conn: Any, requests: Iterable[Request]) -> Any:
     """Ask for many runs in one statement, all or none; their ids, in the same order. To be awaited as `enqueue`.
 
     Some thousands at a time are best: all of them go to the database as one text.
