@@ -50,7 +50,7 @@ def enqueue(conn: Any, pipeline: str | Request, /, **args: Any) -> Any:
     if isinstance(pipeline, Request):
         if args:
             raise UsageError(
-                "a Request has its arguments already", f'give {", ".join(args)} in it: Request("{pipeline.pipeline}", {{...}})'
+                f"a Request has its arguments already, and here are {', '.join(args)} besides", "give all of them in the Request"
             )
         request = pipeline
     else:

@@ -63,14 +63,20 @@ def _sqlalchemy(conn: Any, statement: str, parameters: Parameters, read: Read) -
     if iscoroutinefunction(conn.execute):
         return _awaited_sqlalchemy(conn, is_session, statement, parameters, read)
     with _told():
-        connection = conn.connection() if is_session else conn
+        connection = _speaks_to_postgres(conn.connection() if is_session else conn)
         return read(connection.execute(_sqlalchemy_text(statement), parameters).one())
 
 
 async def _awaited_sqlalchemy(conn: Any, is_session: bool, statement: str, parameters: Parameters, read: Read) -> Any:  # noqa: FBT001 - internal
     with _told():
-        connection = await conn.connection() if is_session else conn
+        connection = _speaks_to_postgres(await conn.connection() if is_session else conn)
         return read((await connection.execute(_sqlalchemy_text(statement), parameters)).one())
+
+
+def _speaks_to_postgres(connection: Any) -> Any:
+    if connection.dialect.name != "postgresql":
+        raise _no_connection(connection)
+    return connection
 
 
 def _django(conn: Any, statement: str, parameters: Parameters, read: Read) -> Any:
