@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
-from orbitd import store
+from orbitd import client, store
 from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
 from orbitd.store import Ask, Beat, Claimed, Enqueued, FinishedAndClaimed, Lane, Offer, Outcome, Place, Report, queries
@@ -24,7 +25,6 @@ DATACLASSES = {
     "claim": Offer,
     "register_pipelines": Lane,
     "lanes_of": Lane,
-    "enqueue": Enqueued,
     "place": Place,
     "beat": Beat,
     "finish_and_claim": FinishedAndClaimed,
@@ -68,6 +68,13 @@ def test_each_statement_can_be_prepared_and_gives_the_columns_of_its_dataclass(u
             assert found == [*(name for name in field_names(row) if name != "claimed"), *field_names(Claimed)]
         case row:
             assert found == field_names(row)
+
+
+@pytest.mark.parametrize(("name", "fields"), [("enqueue", field_names(Enqueued)), ("enqueue_many", ["ids"])])
+def test_each_statement_of_the_client_can_be_prepared(unwritten: Fleet, name: str, fields: list[str]) -> None:
+    statement = (Path(client.__file__).parent / f"{name}.sql").read_bytes()
+    assert columns(unwritten, statement) == fields
+    assert not re.search(rb"%\(\w+\)s(?!::)", statement)
 
 
 def test_each_statement_has_a_sentence_and_each_parameter_a_type() -> None:
