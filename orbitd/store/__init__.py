@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orbitd.client import Enqueued
 from orbitd.store.acts import cancel, rerun, resume, retry
 from orbitd.store.claims import claim, finish, finish_and_claim, release
 from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
@@ -31,7 +32,6 @@ from orbitd.store.rows import (
     Ask,
     Beat,
     Claimed,
-    Enqueued,
     Fence,
     Finished,
     FinishedAndClaimed,

@@ -102,15 +102,6 @@ class FinishedAndClaimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Enqueued:
-    """A run that was asked for; not `created` when a live run had the same key already."""
-
-    id: int
-    created: bool
-    state: RunState
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """Where a run is. Lane and seq are those of `live`, None elsewhere."""
 

@@ -261,7 +261,7 @@ _KEYS_OF_NOBODY = f"""
       FROM orbit.runs r
       JOIN ({_PLACES}) p ON p.run_id = r.id
       LEFT JOIN orbit.keys k ON k.pipeline = r.pipeline AND k.key = r.key AND k.run_id = r.id
-     WHERE r.key IS NOT NULL AND (k.run_id IS NULL) <> (p.place = 'ended')
+     WHERE r.key IS NOT NULL AND coalesce(k.run_ended, true) <> (p.place = 'ended')
 """
 
 _WRONG_PLACES = f"""

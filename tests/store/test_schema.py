@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
-from orbitd import store
+from orbitd import client, store
 from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
 from orbitd.store import Beat, Claimed, Enqueued, Lane, Outcome, Place, Report, queries
@@ -17,10 +18,12 @@ from tests.store.fleet import FAILURE, Fleet
 FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps"]
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
 
+INLINED = {"next_run_id", "fault_in_request"}
+"""Functions in the language SQL, which become part of the statement that calls them."""
+
 DATACLASSES = {
     "register_pipelines": Lane,
     "lanes_of": Lane,
-    "enqueue": Enqueued,
     "place": Place,
     "beat": Beat,
     "who_we_are": WhoWeAre,
@@ -67,6 +70,13 @@ def test_each_statement_can_be_prepared_and_gives_the_columns_of_its_dataclass(u
             assert found == field_names(row)
 
 
+@pytest.mark.parametrize(("name", "fields"), [("enqueue", field_names(Enqueued)), ("enqueue_many", ["ids"])])
+def test_each_statement_of_the_client_can_be_prepared(unwritten: Fleet, name: str, fields: list[str]) -> None:
+    statement = (Path(client.__file__).parent / f"{name}.sql").read_bytes()
+    assert columns(unwritten, statement) == fields
+    assert not re.search(rb"%\(\w+\)s(?!::)", statement)
+
+
 def test_each_statement_has_a_sentence_and_each_parameter_a_type() -> None:
     for file, name in [*STATEMENTS, *(("filters", name) for name in queries.load("filters"))]:
         text = queries.load(file)[name].decode()
@@ -84,7 +94,7 @@ def test_each_function_is_in_a_file_of_its_name_and_says_what_for() -> None:
         text = path.read_text("utf-8")
         assert text.startswith("-- "), path
         assert re.findall(r"^CREATE OR REPLACE FUNCTION orbit\.(\w+)\(", text, re.MULTILINE) == [path.stem]
-        if path.stem != "next_run_id":  # inlined
+        if path.stem not in INLINED:
             assert "LANGUAGE plpgsql" in text, path
 
 
@@ -135,7 +145,10 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
             child.claim()
         with pytest.raises(Exception, match="printable"):
             store.enqueue(conn, "")
-    missing = {path.stem for path in (queries.FOLDER / "functions").glob("*.sql")} - {"next_run_id"}
+        with pytest.raises(Exception, match="no argument"):
+            store.enqueue(conn, "unknown", {"a": 1})
+        conn.execute("SELECT orbit.prune_keys()")
+    missing = {path.stem for path in (queries.FOLDER / "functions").glob("*.sql")} - INLINED
     names = set(missing)
     while missing:  # until the counters of the closed sessions have arrived
         own_fleet.conn.execute("SELECT pg_stat_clear_snapshot()")
