@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orbitd.store.acts import cancel, rerun, resume, retry
+from orbitd.store.audit import MOST_FOUND, Audit, audit
 from orbitd.store.claims import claim, finish, finish_and_claim
 from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
 from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resolve, dlq_show, resolve_group
@@ -48,8 +49,10 @@ __all__ = [
     "CATCH_ALL_LANE",
     "FILTER_TERMS",
     "MOST_COUNTED",
+    "MOST_FOUND",
     "WORK_CHANNEL",
     "Act",
+    "Audit",
     "Ask",
     "Beat",
     "Claimed",
@@ -74,6 +77,7 @@ __all__ = [
     "SchemaMismatch",
     "TakenBack",
     "append_logs",
+    "audit",
     "beat",
     "cancel",
     "check_interrupted",
