@@ -5,8 +5,8 @@ one that none can tell from the original is named, with the reason, in tests/sto
 
 The tests are collected once. First a process runs them all, to learn which test calls which functions. Then each mutant is put into
 the database that tests take for a freshly migrated one, and a process, forked from the one that has collected, runs those tests that
-call the function: what killed its siblings first, then the quick ones, until one fails or the seconds are over. What was learned, and
-which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again forgets it.
+call the function: what killed its siblings first, then one case of each, then the others, until one fails or the seconds are over. What
+was learned, and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again forgets it.
 
 Exits 1 when a mutant survives that nobody has given a reason for.
 """
@@ -58,6 +58,7 @@ class Workshop:
         vars(self.databases)["migrated"] = "migrated"
 
     def close(self) -> None:
+        """Stop the cluster, and leave nothing of it."""
         self.cluster.stop("immediate")
         shutil.rmtree(self.cluster.home, ignore_errors=True)
         shutil.rmtree(self.cluster.folder, ignore_errors=True)
@@ -108,6 +109,7 @@ class Hunt:
         return made
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test has failed: the mutant is dead."""
         if report.failed:
             self._failed = report.nodeid
 
@@ -151,6 +153,7 @@ class Hunt:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """All mutants, one after the other."""
         items = [item for item in session.items if not item.get_closest_marker("slow")]
         if self._args.again or not _CALLS.exists():
             self._learn(items)
@@ -211,8 +214,13 @@ class Hunt:
         """The tests that may kill a mutant of this function, the most promising first."""
         concerned = [line for line in self._calls if function in line["calls"]]
         first = [test for test, _ in self._killers.get(function, Counter()).most_common(_MOST_KILLERS_FIRST)]
-        rest = sorted(concerned, key=lambda line: float(line["seconds"]))
-        return [*first, *(line["test"] for line in rest if line["test"] not in first)]
+        seen: Counter[str] = Counter()
+        ranked: list[tuple[int, str]] = []
+        for line in sorted(concerned, key=lambda line: float(line["seconds"])):
+            sentence = line["test"].partition("[")[0]
+            ranked.append((seen[sentence], line["test"]))
+            seen[sentence] += 1
+        return list(dict.fromkeys([*first, *(test for _, test in sorted(ranked, key=lambda rank: rank[0]))]))
 
     def _judge(self) -> None:
         """Wait for one trial to end."""
@@ -241,14 +249,17 @@ def talking(function: str, text: str) -> str:
 
 
 def fingerprint(mutant: Mutant) -> str:
+    """What tells this mutant from the same one of another version of its function."""
     return hashlib.sha256(mutant.text.encode()).hexdigest()[:16]
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
+    """The lines of a file of JSON; none when there is no file."""
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("functions", nargs="*", help="only mutants of these functions")
     parser.add_argument("--again", action="store_true", help="also those that were killed before, and learn anew what the tests call")
@@ -258,6 +269,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> int:
+    """The whole hunt."""
     args = parse()
     _STATE.mkdir(parents=True, exist_ok=True)
     if args.again:

@@ -27,7 +27,7 @@ class Finding(StrEnum):
 
     LOST = "lost"  # in no place, and not ended
     DOUBLED = "doubled"  # in more than one
-    MISPLACED = "misplaced"  # waiting or running where nobody looks for it
+    MISPLACED = "misplaced"  # and here it is: waiting or running where nobody looks for it
     ABANDONED = "abandoned"  # running, and its child ended more than a minute ago
     FINISHED_TWICE = "finished_twice"
     REPORTED_TWICE = "reported_twice"  # one attempt, by the child that ran it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orbitd.store.acts import cancel, rerun, resume, retry
-from orbitd.store.audit import MOST_FOUND, Audit, audit
+from orbitd.store.auditing import MOST_FOUND, Audit, audit
 from orbitd.store.claims import claim, finish, finish_and_claim
 from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
 from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resolve, dlq_show, resolve_group
@@ -52,8 +52,8 @@ __all__ = [
     "MOST_FOUND",
     "WORK_CHANNEL",
     "Act",
-    "Audit",
     "Ask",
+    "Audit",
     "Beat",
     "Claimed",
     "Connection",

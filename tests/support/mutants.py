@@ -65,35 +65,32 @@ def _locks(code: str) -> Iterator[tuple[int, int, str]]:
 def _conditions(code: str) -> Iterator[tuple[int, int, str]]:
     """Each condition that a WHERE demands becomes true; of a WHERE with alternatives, each alternative false."""
     for where in re.finditer(r"\bWHERE\b", code):
-        start, depth, is_between, cuts = where.end(), 0, False, []
-        joints: set[str] = set()
-        end = len(code)
-        for word in _WORD.finditer(code, start):
-            symbol = word[0]
-            if symbol in "([":
-                depth += 1
-            elif symbol in ")]":
-                depth -= 1
-            if depth < 0 or (depth == 0 and symbol in _END_OF_WHERE):
-                end = word.start()
-                break
-            if depth == 0 and symbol == "BETWEEN":
-                is_between = True
-            elif depth == 0 and symbol in {"AND", "OR"}:
-                if is_between:
-                    is_between = False
-                    continue
-                joints.add(symbol)
-                cuts.append((word.start(), word.end()))
-        if len(joints) > 1:
-            raise ValueError(f"AND beside OR, without parentheses: {code[start:end].strip()}")
-        begins = [start, *(cut[1] for cut in cuts)]
-        ends = [*(cut[0] for cut in cuts), end]
+        joints, end = _joints(code, where.end())
+        words = {joint[0] for joint in joints}
+        if len(words) > 1:
+            raise ValueError(f"AND beside OR, without parentheses: {code[where.end() : end].strip()}")
+        begins = [where.end(), *(joint.end() for joint in joints)]
+        ends = [*(joint.start() for joint in joints), end]
         for begin, stop in zip(begins, ends, strict=True):
             part = code[begin:stop]
             left = begin + len(part) - len(part.lstrip())
-            right = begin + len(part.rstrip())
-            yield left, right, "false" if joints == {"OR"} else "true"
+            yield left, begin + len(part.rstrip()), "false" if words == {"OR"} else "true"
+
+
+def _joints(code: str, start: int) -> tuple[list[re.Match[str]], int]:
+    """The ANDs and ORs between the conditions of the WHERE that begins here, and where it ends."""
+    joints: list[re.Match[str]] = []
+    depth, is_between = 0, False
+    for word in _WORD.finditer(code, start):
+        symbol = word[0]
+        depth += (symbol in "([") - (symbol in ")]")
+        if depth < 0 or (depth == 0 and symbol in _END_OF_WHERE):
+            return joints, word.start()
+        if depth == 0 and symbol in {"AND", "OR"} and not is_between:
+            joints.append(word)
+        if depth == 0 and symbol in {"AND", "BETWEEN"}:
+            is_between = symbol == "BETWEEN"
+    return joints, len(code)
 
 
 def reasons() -> dict[str, str]:

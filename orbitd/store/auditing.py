@@ -46,6 +46,7 @@ class Audit:
     items: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, row: dict[str, Any]) -> None:
+        """Count a finding, and keep it if there are not too many."""
         self.counts[Finding(row["finding"])] += 1
         if len(self.items) < MOST_FOUND:
             self.items.append(document({name: row[name] for name in ("id", "pipeline", "finding", "details")}))
