@@ -5,8 +5,9 @@ one that none can tell from the original is named, with the reason, in tests/sto
 
 The tests are collected once. First a process runs them all, to learn which test calls which functions. Then each mutant is put into
 the database that tests take for a freshly migrated one, and a process, forked from the one that has collected, runs those tests that
-call the function: what killed its siblings first, then one case of each, then the others, until one fails or the seconds are over. What
-was learned, and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again forgets it.
+call the function: what killed its siblings first, then cases with its name, then one case of each, until one fails or the seconds are
+over. What was learned, and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again
+forgets it.
 
 Exits 1 when a mutant survives that nobody has given a reason for.
 """
@@ -214,13 +215,15 @@ class Hunt:
         """The tests that may kill a mutant of this function, the most promising first."""
         concerned = [line for line in self._calls if function in line["calls"]]
         first = [test for test, _ in self._killers.get(function, Counter()).most_common(_MOST_KILLERS_FIRST)]
+        words = callers(function)
         seen: Counter[str] = Counter()
-        ranked: list[tuple[int, str]] = []
+        ranked: list[tuple[bool, int, str]] = []
         for line in sorted(concerned, key=lambda line: float(line["seconds"])):
-            sentence = line["test"].partition("[")[0]
-            ranked.append((seen[sentence], line["test"]))
+            sentence, _, case = line["test"].partition("[")
+            ranked.append((not any(word in case for word in words), seen[sentence], line["test"]))
             seen[sentence] += 1
-        return list(dict.fromkeys([*first, *(test for _, test in sorted(ranked, key=lambda rank: rank[0]))]))
+        ranked.sort(key=lambda rank: rank[:2])
+        return list(dict.fromkeys([*first, *(test for *_, test in ranked)]))
 
     def _judge(self) -> None:
         """Wait for one trial to end."""
@@ -246,6 +249,16 @@ class Hunt:
 def talking(function: str, text: str) -> str:
     """The function, which logs its name when it is called."""
     return re.sub(r"^BEGIN$", f"BEGIN\n    RAISE LOG 'orbit function called: {function}';", text, count=1, flags=re.MULTILINE)
+
+
+def callers(function: str) -> set[str]:
+    """The function and all that call it: their names may stand in the name of a test's case."""
+    found, rest = set(), {function}
+    texts = {path.stem: path.read_text("utf-8") for path in FUNCTIONS.glob("*.sql")}
+    while rest:
+        found |= rest
+        rest = {name for name, text in texts.items() if any(f"orbit.{one}(" in text for one in rest)} - found
+    return found
 
 
 def fingerprint(mutant: Mutant) -> str:

@@ -51,8 +51,7 @@ DAMAGES: list[tuple[RunState, str, set[Finding]]] = [
     (RunState.RUNNING, "UPDATE orbit.live SET child = 0 WHERE run_id = {run}", {Finding.ABANDONED}),
     (
         RunState.RUNNING,
-        "UPDATE orbit.children c SET ended_at = now() - interval '61 s', ended_cause = 'x' FROM orbit.live l "
-        "WHERE c.id = l.child AND l.run_id = {run}",
+        "UPDATE orbit.children SET ended_at = now() - interval '61 s', ended_cause = 'x' WHERE {run} IN (SELECT run_id FROM orbit.live)",
         {Finding.ABANDONED},
     ),
     (
