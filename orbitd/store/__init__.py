@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orbitd.client import Enqueued
 from orbitd.store.acts import cancel, rerun, resume, retry
+from orbitd.store.auditing import MOST_FOUND, Audit, audit
 from orbitd.store.claims import claim, finish, finish_and_claim, release
 from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
 from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resolve, dlq_show, resolve_group
@@ -51,9 +52,11 @@ __all__ = [
     "CATCH_ALL_LANE",
     "FILTER_TERMS",
     "MOST_COUNTED",
+    "MOST_FOUND",
     "WORK_CHANNEL",
     "Act",
     "Ask",
+    "Audit",
     "Beat",
     "Claimed",
     "Connection",
@@ -79,6 +82,7 @@ __all__ = [
     "Sweep",
     "TakenBack",
     "append_logs",
+    "audit",
     "beat",
     "cancel",
     "check_interrupted",
