@@ -25,7 +25,7 @@ from tests.support.daemon import Daemon, eventually
 ROOT = Path(__file__).parent.parent
 
 # As installed, and written down: what a commit promises is what we measure.
-_SETTINGS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+_SETTINGS = {"fsync": "on", "synchronous_commit": "on"}
 
 
 @dataclass(frozen=True)

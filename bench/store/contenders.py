@@ -42,7 +42,7 @@ class Producer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sql:
-    """How the bench itself fills a queue, quickly, and looks into it. `fill` takes %(args)s, a JSON object, and %(jobs)s."""
+    """How the bench itself fills a queue, quickly, and looks into it. `fill` takes %(task)s, %(args)s, a JSON object, and %(jobs)s."""
 
     fill: str
     waiting: str
@@ -60,10 +60,10 @@ class Queue:
         """The server process that answers us: its CPU time is nobody's work."""
         return self.connection.info.backend_pid
 
-    def fill(self, jobs: int, args: str = NO_ARGS) -> None:
-        """Add so many no-ops."""
+    def fill(self, jobs: int, *, args: str = NO_ARGS, task: str = "noop") -> None:
+        """Add so many jobs."""
         for begin in range(0, jobs, _CHUNK):
-            self.connection.execute(self._sql.fill.encode(), {"args": args, "jobs": min(_CHUNK, jobs - begin)})
+            self.connection.execute(self._sql.fill.encode(), {"args": args, "task": task, "jobs": min(_CHUNK, jobs - begin)})
 
     def waiting(self) -> int:
         """Jobs that nobody has yet."""
@@ -107,7 +107,7 @@ class Orbitd:
     """What this tree is."""
 
     sql = Sql(
-        fill="""select orbit.enqueue_many(jsonb_agg(jsonb_build_object('pipeline', 'noop', 'args', %(args)s::jsonb)))
+        fill="""select orbit.enqueue_many(jsonb_agg(jsonb_build_object('pipeline', %(task)s::text, 'args', %(args)s::jsonb)))
                   from generate_series(1, %(jobs)s)""",
         waiting="select count(*) from orbit.live where state = 0",
         unfinished="select count(*) from orbit.live",
@@ -183,7 +183,7 @@ class Handwritten:
     guess = 3000.0
     sql = Sql(
         fill="""insert into jobs (payload)
-                select jsonb_build_object('task', 'noop', 'args', %(args)s::jsonb) from generate_series(1, %(jobs)s)""",
+                select jsonb_build_object('task', %(task)s::text, 'args', %(args)s::jsonb) from generate_series(1, %(jobs)s)""",
         waiting="select count(*) from jobs where state = 'pending'",  # as are those in hand: only their lock tells
         unfinished="select count(*) from jobs",
     )
@@ -319,7 +319,7 @@ def everybody(rig: Rig) -> list[Contender]:
             [f"{node}/graphile.mjs"],
             Sql(
                 fill="""select count(*) from graphile_worker.add_jobs(array(
-                            select row('noop', %(args)s::json, null, null, null, null, null, null)::graphile_worker.job_spec
+                            select row(%(task)s, %(args)s::json, null, null, null, null, null, null)::graphile_worker.job_spec
                               from generate_series(1, %(jobs)s)))""",
                 waiting="select count(*) from graphile_worker._private_jobs where locked_at is null",
                 unfinished="select count(*) from graphile_worker._private_jobs",
@@ -333,7 +333,7 @@ def everybody(rig: Rig) -> list[Contender]:
             packages.node_package("pg-boss"),
             [f"{node}/pgboss.mjs"],
             Sql(
-                fill="insert into pgboss.job (name, data) select 'noop', %(args)s::jsonb from generate_series(1, %(jobs)s)",
+                fill="insert into pgboss.job (name, data) select %(task)s, %(args)s::jsonb from generate_series(1, %(jobs)s)",
                 waiting="select count(*) from pgboss.job where name = 'noop' and state < 'active'",
                 unfinished="select count(*) from pgboss.job where name = 'noop' and state <= 'active'",
             ),
@@ -348,7 +348,7 @@ def everybody(rig: Rig) -> list[Contender]:
             [*python, "bench.store.peers.pgqueuer"],
             Sql(
                 fill="""insert into pgqueuer (priority, entrypoint, payload, status)
-                        select 0, 'noop', convert_to(%(args)s, 'UTF8'), 'queued' from generate_series(1, %(jobs)s)""",
+                        select 0, %(task)s, convert_to(%(args)s, 'UTF8'), 'queued' from generate_series(1, %(jobs)s)""",
                 waiting="select count(*) from pgqueuer where status = 'queued'",
                 unfinished="select count(*) from pgqueuer",
             ),
@@ -362,7 +362,7 @@ def everybody(rig: Rig) -> list[Contender]:
             [*python, "bench.store.peers.procrastinate"],
             Sql(
                 fill="""insert into procrastinate_jobs (queue_name, task_name, args)
-                        select 'default', 'noop', %(args)s::jsonb || '{"pipe": ""}' from generate_series(1, %(jobs)s)""",
+                        select 'default', %(task)s, %(args)s::jsonb || '{"pipe": ""}' from generate_series(1, %(jobs)s)""",
                 waiting="select count(*) from procrastinate_jobs where status = 'todo'",
                 unfinished="select count(*) from procrastinate_jobs where status in ('todo', 'doing')",
             ),
@@ -376,7 +376,7 @@ def everybody(rig: Rig) -> list[Contender]:
             [*python, "bench.store.peers.oban"],
             Sql(
                 fill="""insert into oban_jobs (worker, args)
-                        select 'noop', %(args)s::jsonb || '{"pipe": ""}' from generate_series(1, %(jobs)s)""",
+                        select %(task)s, %(args)s::jsonb || '{"pipe": ""}' from generate_series(1, %(jobs)s)""",
                 waiting="select count(*) from oban_jobs where state = 'available'",
                 unfinished="select count(*) from oban_jobs where state in ('available', 'executing')",
             ),
