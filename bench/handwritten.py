@@ -46,15 +46,17 @@ _LOCK = "select id, payload from jobs where state = 'pending' order by id limit 
 _FINISH = "delete from jobs where id = %s"
 
 
-def _noop(pipe: str = "") -> None:
+def _noop(**_args: str) -> None:
     """Do nothing."""
 
 
-def _nap(pipe: str = "") -> None:
+def _nap(**_args: str) -> None:
+    """Sleep for a moment."""
     time.sleep(NAP_SECONDS)
 
 
 def _hold(pipe: str) -> None:
+    """Say when it began, and stay until killed."""
     stamp(pipe)
     time.sleep(_FOR_EVER_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Measure the store: `python -m bench.store [--only NAME]... [--quick] [--scale X] [--plots FOLDER]` prints tables for docs/benchmarks.md."""
+"""Measure the store: `python -m bench.store [--only NAME]... [--quick] [--plots FOLDER]` prints tables for docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 from bench import report
 from bench.rig import rigged
-from bench.store import costs, paces, plots, table, waits
-from bench.store.contest import QUICK, Contest, Effort, Line, Results, Verdict
+from bench.store import costs, depth, horizon, paces, plots, table, waits
+from bench.store.contest import QUICK, RATE, Contest, Effort, Line, Results, Verdict
 from orbitd.errors import OrbitError
 
 MEASUREMENTS: Mapping[str, Callable[[Contest], Results]] = MappingProxyType(
@@ -25,9 +25,10 @@ MEASUREMENTS: Mapping[str, Callable[[Contest], Results]] = MappingProxyType(
         "naps": paces.naps,
         "children": paces.children,
         "kills": waits.kills,
-        "held": paces.held,
-        "backlog": paces.backlog,
-        "outcomes": paces.outcomes,
+        "held": horizon.held,
+        "backlog": depth.backlog,
+        "wide": depth.wide,
+        "outcomes": depth.outcomes,
     }
 )
 
@@ -82,7 +83,7 @@ def draw(folder: Path, lines: Sequence[Line], contest: Contest) -> None:
     if throughput:
         (folder / "throughput.svg").write_text(plots.bars(throughput.what, throughput.values))
     if contest.series:
-        picture = plots.lines(f"{paces.RATE} while a snapshot is held", contest.series, "snapshot taken")
+        picture = plots.lines(f"{RATE} while a snapshot is held", contest.series, "snapshot taken")
         (folder / "held-reader.svg").write_text(picture)
 
 

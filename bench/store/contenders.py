@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from bench import handwritten
 from bench.rig import ROOT, Rig, end, pids_by_role
@@ -116,9 +116,15 @@ class Orbitd:
     def __init__(self, rig: Rig, name: str, settings: str, guess: float, **options: object) -> None:
         self.name, self.settings, self.guess = name, settings, guess
         self.version = ""
-        self._rig = rig
+        self._rig, self._given = rig, options
         self._options = {"app.pipelines": ["bench.store.pipelines"], "app.path": [str(ROOT)], **options}
         self.missing = self._refusal()
+
+    def in_many_lanes(self, sql: Sql) -> Orbitd:
+        """The same with many pipelines, between which `sql` chooses."""
+        other = Orbitd(self._rig, self.name, self.settings, self.guess, **self._given, **{"app.pipelines": ["bench.store.many_pipelines"]})
+        other.sql = sql
+        return other
 
     def _refusal(self) -> str:
         """What the daemon says to these settings, if it does not take them."""
@@ -129,7 +135,7 @@ class Orbitd:
     @cached_property
     def _template(self) -> str:
         """A daemon has once registered the pipelines in it: jobs that are asked for before one starts find their lanes."""
-        return self._rig.template(_database(self.name), self._register, self._rig.orbit)
+        return self._rig.template(_database(f"{self.name} {self._options['app.pipelines']}"), self._register, self._rig.orbit)
 
     def _register(self, dsn: str) -> None:
         with self._rig.daemon_on(dsn, self._options):
@@ -218,7 +224,11 @@ class _HandwrittenProducer:
         self._connection.execute("insert into jobs (payload) values (%s)", [json.dumps({"task": task, "args": {"pipe": pipe}})])
 
     def singly(self, jobs: int) -> float:
-        return _seconds(lambda: [self._insert("noop", "") for _ in range(jobs)])
+        def insert() -> None:
+            for _ in range(jobs):
+                self._insert("noop", "")
+
+        return _seconds(insert)
 
     def at_once(self, jobs: int) -> float:
         payloads = [json.dumps({"task": "noop", "args": {}})] * jobs
@@ -236,11 +246,11 @@ class _HandwrittenProducer:
 class Peer:
     """A peer: its program in peers/ does the work and the asking, in processes of its own."""
 
-    def __init__(self, rig: Rig, name: str, found: Found, program: Sequence[str], sql: Sql, guess: float, settings: str) -> None:
+    def __init__(self, rig: Rig, name: str, found: Found, program: str, *, sql: Sql, guess: float, settings: str) -> None:
         self.name, self.version, self.missing = name, found.version, found.missing
         self.sql, self.guess, self.settings = sql, guess, settings
         self._rig = rig
-        self._command = [*found.command, *program]
+        self._command = [*found.command, program]
 
     @cached_property
     def _template(self) -> str:
@@ -308,7 +318,6 @@ class _PeerProducer:
 
 def everybody(rig: Rig) -> list[Contender]:
     """All of them, in the order of the columns."""
-    python, node = ("-m",), str(_PEERS)
     return [
         Orbitd(rig, "orbitd", "as installed: one run at a time", 1500.0),
         Orbitd(rig, "orbitd, auto", '`poll.batch = "auto"`', 30_000.0, **{"poll.batch": "auto"}),
@@ -316,72 +325,73 @@ def everybody(rig: Rig) -> list[Contender]:
             rig,
             "graphile-worker",
             packages.node_package("graphile-worker"),
-            [f"{node}/graphile.mjs"],
-            Sql(
+            f"{_PEERS}/graphile.mjs",
+            sql=Sql(
                 fill="""select count(*) from graphile_worker.add_jobs(array(
                             select row(%(task)s, %(args)s::json, null, null, null, null, null, null)::graphile_worker.job_spec
                               from generate_series(1, %(jobs)s)))""",
                 waiting="select count(*) from graphile_worker._private_jobs where locked_at is null",
                 unfinished="select count(*) from graphile_worker._private_jobs",
             ),
-            50_000.0,
-            "as its page on performance: `concurrentJobs` 24, `localQueue.size` 500, `completeJobBatchDelay` 0; keeps no history",
+            guess=50_000.0,
+            settings="as its page on performance: `concurrentJobs` 24, `localQueue.size` 500, `completeJobBatchDelay` 0; keeps no history",
         ),
         Peer(
             rig,
             "pg-boss",
             packages.node_package("pg-boss"),
-            [f"{node}/pgboss.mjs"],
-            Sql(
+            f"{_PEERS}/pgboss.mjs",
+            sql=Sql(
                 fill="insert into pgboss.job (name, data) select %(task)s, %(args)s::jsonb from generate_series(1, %(jobs)s)",
                 waiting="select count(*) from pgboss.job where name = 'noop' and state < 'active'",
                 unfinished="select count(*) from pgboss.job where name = 'noop' and state <= 'active'",
             ),
-            25_000.0,
-            "`useListenNotify`, queues with `notify`, `batchSize` 500, `burstWhenBatchFull`; tuned: `heartbeatSeconds` 10 (the least), "
-            "looked after each second",
+            guess=25_000.0,
+            settings="`useListenNotify`, queues with `notify`, `batchSize` 500, `burstWhenBatchFull`; tuned: "
+            "`heartbeatSeconds` 10 (the least), looked after each second",
         ),
         Peer(
             rig,
             "PgQueuer",
             packages.python_package("pgqueuer"),
-            [*python, "bench.store.peers.pgqueuer"],
-            Sql(
+            "bench.store.peers.pgqueuer",
+            sql=Sql(
                 fill="""insert into pgqueuer (priority, entrypoint, payload, status)
                         select 0, %(task)s, convert_to(%(args)s, 'UTF8'), 'queued' from generate_series(1, %(jobs)s)""",
                 waiting="select count(*) from pgqueuer where status = 'queued'",
                 unfinished="select count(*) from pgqueuer",
             ),
-            15_000.0,
-            "as its page on tuning: `pgq autovac`, asyncpg, uvloop, `batch_size` 100; tuned: `heartbeat_timeout` 2 s",
+            guess=15_000.0,
+            settings="as its page on tuning: `pgq autovac`, asyncpg, uvloop, `batch_size` 100; tuned: `heartbeat_timeout` 2 s",
         ),
         Peer(
             rig,
             "Procrastinate",
             packages.python_package("procrastinate"),
-            [*python, "bench.store.peers.procrastinate"],
-            Sql(
+            "bench.store.peers.procrastinate",
+            sql=Sql(
                 fill="""insert into procrastinate_jobs (queue_name, task_name, args)
                         select 'default', %(task)s, %(args)s::jsonb || '{"pipe": ""}' from generate_series(1, %(jobs)s)""",
                 waiting="select count(*) from procrastinate_jobs where status = 'todo'",
                 unfinished="select count(*) from procrastinate_jobs where status in ('todo', 'doing')",
             ),
-            700.0,
-            "`concurrency` 30, as in its how-to; tuned: its documents' task for stalled jobs each second, heartbeats each second",
+            guess=700.0,
+            settings="`concurrency` 30, as in its how-to; tuned: its documents' task for stalled jobs each second, heartbeats each second",
         ),
         Peer(
             rig,
             "oban",
             packages.oban(),
-            [*python, "bench.store.peers.oban"],
-            Sql(
+            "bench.store.peers.oban",
+            sql=Sql(
                 fill="""insert into oban_jobs (worker, args)
                         select %(task)s, %(args)s::jsonb || '{"pipe": ""}' from generate_series(1, %(jobs)s)""",
                 waiting="select count(*) from oban_jobs where state = 'available'",
                 unfinished="select count(*) from oban_jobs where state in ('available', 'executing')",
             ),
-            3000.0,
-            "as its CLI runs it (uvloop), queue limit 100; tuned: `lifeline` each second, which gives back whatever has run for 3 s",
+            guess=3000.0,
+            settings="as its CLI runs it (uvloop), queue limit 100; "
+            "tuned: `lifeline` each second, which gives back whatever has run for 3 s",
         ),
         Handwritten(rig),
     ]

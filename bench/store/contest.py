@@ -20,6 +20,9 @@ ORBITD, AUTO, GRAPHILE, HANDWRITTEN = "orbitd", "orbitd, auto", "graphile-worker
 OURS = (ORBITD, AUTO)
 PYTHON_PEERS = ("PgQueuer", "Procrastinate", "oban")
 
+RATE = "no-op runs/s"
+WITHIN = 0.95
+
 Figures = Mapping[str, float]
 
 
@@ -37,8 +40,8 @@ class Effort:
     backlog: int = 1_000_000
     outcomes: int = 10_000_000
     free_seconds: float = 4.0
-    held_seconds: float = 20.0
-    aside_seconds: float = 7.0
+    held_seconds: float = 16.0
+    aside_seconds: float = 6.0
     kills: int = 15
     patience_seconds: float = 60.0
     wal_jobs: int = 10_000
@@ -50,8 +53,8 @@ class Effort:
 
     def scaled(self, by: float) -> Self:
         """The same with so many times the rows."""
-        rows = {name: max(1000, int(getattr(self, name) * by)) for name in ("backlog", "outcomes", "wal_jobs")}
-        return replace(self, **rows)
+        backlog, outcomes, wal_jobs = (max(1000, int(rows * by)) for rows in (self.backlog, self.outcomes, self.wal_jobs))
+        return replace(self, backlog=backlog, outcomes=outcomes, wal_jobs=wal_jobs)
 
 
 QUICK = replace(

@@ -31,13 +31,13 @@ class Found:
 def python_package(name: str) -> Found:
     """A package in our own venv, from the extra `bench`."""
     try:
-        return Found((sys.executable,), metadata.version(name))
+        return Found((sys.executable, "-m"), metadata.version(name))
     except metadata.PackageNotFoundError:
         return Found(missing=f"there is no {name} (the extra `bench` brings it)")
 
 
 def oban() -> Found:
-    """oban needs a newer Python than ours may be: then a venv is made with whichever of this machine is new enough."""
+    """For oban, which needs a newer Python than ours may be: then there is a venv with whichever of this machine is new enough."""
     if sys.version_info >= _OBAN_NEEDS:
         return python_package("oban")
     python = _OBAN_FOLDER / "bin" / "python"
@@ -49,7 +49,7 @@ def oban() -> Found:
             shutil.rmtree(_OBAN_FOLDER, ignore_errors=True)
             return Found(missing="pip could not fetch oban")
     asked = "import sys; from importlib.metadata import version; print(version('oban') + ', Python ' + sys.version.split()[0])"
-    return Found((str(python),), subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout.strip())
+    return Found((str(python), "-m"), subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True).stdout.strip())
 
 
 def _newer_pythons() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What orbitd runs beside its peers; each takes what theirs take."""
+"""What orbitd runs beside its peers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _FOR_EVER_SECONDS = 3600
 
 
 @pipeline("noop")
-def noop(_ctx: Context, pipe: str = "") -> None:
+def noop(_ctx: Context, /, **_args: str) -> None:
     """Do nothing."""
 
 
 @pipeline("nap")
-def nap(_ctx: Context, pipe: str = "") -> None:
+def nap(_ctx: Context, /, **_args: str) -> None:
     """Sleep for a moment."""
     time.sleep(NAP_SECONDS)
 

@@ -15,7 +15,8 @@ _BAR, _GAP = 26, 12
 # Told apart by those who see few colours too (Okabe and Ito).
 _COLOURS = ("#d55e00", "#e69f00", "#0072b2", "#56b4e9", "#009e73", "#cc79a7", "#999999", "#333333")
 
-Series = Sequence[tuple[float, float]]
+Point = tuple[float, float]
+Series = Sequence[Point]
 
 
 def bars(title: str, values: Mapping[str, Sequence[float]]) -> str:
@@ -29,7 +30,7 @@ def bars(title: str, values: Mapping[str, Sequence[float]]) -> str:
             y, middle = _TOP + row * (_BAR + _GAP), statistics.median(each)
             yield _text(_LEFT - 8, y + _BAR * 0.7, name, "end")
             yield f'<rect x="{_LEFT}" y="{y}" width="{middle * scale:.1f}" height="{_BAR}" fill="{_COLOURS[row % len(_COLOURS)]}"/>'
-            yield _line(_LEFT + min(each) * scale, y + _BAR / 2, _LEFT + max(each) * scale, y + _BAR / 2, "#000")
+            yield _line((_LEFT + min(each) * scale, y + _BAR / 2), (_LEFT + max(each) * scale, y + _BAR / 2), "#000")
             yield _text(_LEFT + max(each) * scale + 8, y + _BAR * 0.7, short(middle))
 
     return _picture(title, parts(), _TOP + len(shown) * (_BAR + _GAP) + _GAP)
@@ -51,17 +52,18 @@ def lines(title: str, series: Mapping[str, Series], across: str) -> str:
 
     def parts() -> Iterator[str]:
         for decade in range(low, high + 1):
-            yield _line(_LEFT, y_of(10**decade), _LEFT + wide, y_of(10**decade), "#ddd")
+            yield _line((_LEFT, y_of(10**decade)), (_LEFT + wide, y_of(10**decade)), "#ddd")
             yield _text(_LEFT - 8, y_of(10**decade) + 4, f"{10**decade:,}".replace(",", " "), "end")
-        yield _line(x_of(0), _TOP, x_of(0), _TOP + tall, "#888")
+        yield _line((x_of(0), _TOP), (x_of(0), _TOP + tall), "#888")
         yield _text(x_of(0) + 4, _TOP + tall - 6, across)
         yield _text(_LEFT + wide, _HEIGHT - 12, f"{last:.0f} s later", "end")
         for row, (name, each) in enumerate((name, each) for name, each in shown.items() if each):
             colour = _COLOURS[row % len(_COLOURS)]
             path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in each)
             yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
-            yield _line(_WIDTH - _RIGHT + 12, _TOP + 18 * row + 6, _WIDTH - _RIGHT + 32, _TOP + 18 * row + 6, colour, 3)
-            yield _text(_WIDTH - _RIGHT + 38, _TOP + 18 * row + 10, name)
+            beside, y = _LEFT + wide + 12, _TOP + 18 * row + 6
+            yield _line((beside, y), (beside + 20, y), colour, 3)
+            yield _text(beside + 26, y + 4, name)
 
     return _picture(title, parts(), _HEIGHT)
 
@@ -72,7 +74,8 @@ def _decades(values: Iterable[float]) -> tuple[int, int]:
     return low, max(high, low + 1)
 
 
-def _line(x: float, y: float, to_x: float, to_y: float, colour: str, width: float = 1) -> str:
+def _line(begin: Point, end: Point, colour: str, width: float = 1) -> str:
+    (x, y), (to_x, to_y) = begin, end
     return f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{colour}" stroke-width="{width}"/>'
 
 

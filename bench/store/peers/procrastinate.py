@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import procrastinate
 from procrastinate import App, JobContext, PsycopgConnector
 
 from bench.store.peers import shape
@@ -69,7 +68,7 @@ def _retry_stalled(app: App) -> None:
 
     @app.periodic(cron="* * * * * *")
     @app.task(queueing_lock="retry_stalled_jobs", pass_context=True)
-    async def retry_stalled_jobs(context: JobContext, timestamp: int) -> None:
+    async def retry_stalled_jobs(_context: JobContext, **_timestamp: int) -> None:
         for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=_STALLED_SECONDS):
             await app.job_manager.retry_job(job)
 

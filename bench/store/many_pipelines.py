@@ -1,0 +1,15 @@
+"""A thousand pipelines that do nothing, each with a lane of its own."""
+
+from __future__ import annotations
+
+from orbitd import Context, pipeline
+
+LANES = 1000
+
+
+def noop(_ctx: Context, /, **_args: str) -> None:
+    """Do nothing."""
+
+
+for number in range(LANES):
+    pipeline(f"noop{number}")(noop)
