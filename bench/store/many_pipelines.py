@@ -11,5 +11,4 @@ def noop(_ctx: Context, /, **_args: str) -> None:
     """Do nothing."""
 
 
-for number in range(LANES):
-    pipeline(f"noop{number}")(noop)
+globals().update({f"noop{number}": pipeline(f"noop{number}")(noop) for number in range(LANES)})
