@@ -7,7 +7,6 @@ returns other things than before must be dropped by a migration first.
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ import psycopg
 from orbitd.store import queries
 from orbitd.store.connection import connect
 from orbitd.store.faults import SchemaMismatch
-
-PARTITION_DAYS_AHEAD = 3
+from orbitd.store.upkeep import make_partitions
 
 _FOLDER = Path(__file__).parent / "migrations"
 _MIGRATIONS = {int(path.name.partition("_")[0]): path for path in sorted(_FOLDER.glob("*.sql"))}
@@ -38,11 +36,6 @@ def migrate(database: str | psycopg.Connection[Any]) -> list[str]:
         database, connect_timeout_seconds=_CONNECT_TIMEOUT_SECONDS, call_timeout_seconds=None, application_name="orbitd migrate"
     ) as conn:
         return _migrate(conn)
-
-
-def make_partitions(conn: psycopg.Connection[Any], days_ahead: int = PARTITION_DAYS_AHEAD) -> int:
-    """Make the partitions of the coming days; how many were missing. Raises LockNotAvailable rather than wait for long."""
-    return int(conn.execute("SELECT orbit.make_partitions(%s::int)", [days_ahead]).fetchall()[0][0])
 
 
 def check_schema(conn: psycopg.Connection[Any]) -> None:
@@ -79,8 +72,7 @@ def _migrate(conn: psycopg.Connection[Any]) -> list[str]:
             raise SchemaMismatch(f"the database has schema version {version}, this orbitd knows {_VERSION}", "install a newer orbitd")
         for path in _FUNCTIONS:
             conn.execute(path.read_bytes())
-    with contextlib.suppress(psycopg.errors.LockNotAvailable):  # a janitor makes them another day; until then DEFAULT serves
-        make_partitions(conn)
+    make_partitions(conn)
     return applied
 
 

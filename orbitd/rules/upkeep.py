@@ -1,0 +1,73 @@
+"""The upkeep of the database, as far as it is judged: duties that are not done, and who keeps dead rows from being cleared away."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from orbitd.rules.health import Finding, Status
+from orbitd.units import format_duration
+
+_LATE_FACTOR = 3
+_LATE_MARGIN_SECONDS = 900.0
+_GRAVE_TRANSACTIONS = 500_000_000
+"""A quarter of those after which Postgres takes no more writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """One of the fleet's: how often it is due, how long ago it was done last, and why it failed since, if it did."""
+
+    name: str
+    every_seconds: float
+    age_seconds: float
+    error: str | None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether more than one host must have failed to do it."""
+        return self.age_seconds > _LATE_FACTOR * self.every_seconds + _LATE_MARGIN_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds back vacuum most: a session (`name` is its pid), a prepared transaction or a replication slot.
+
+    `transactions`: how many have begun since what it may still see. `seconds`: for how long, None when nobody can tell.
+    """
+
+    kind: str
+    name: str
+    application: str | None
+    user: str | None
+    state: str | None
+    seconds: float | None
+    transactions: int
+
+    def is_harmful(self, most_transactions: int, most_seconds: float) -> bool:
+        """Whether it is worth a word: long enough, and with enough happening meanwhile."""
+        return self.transactions >= most_transactions and (self.seconds is None or self.seconds >= most_seconds)
+
+
+def late(duties: Sequence[Duty]) -> Iterator[Finding]:
+    """Duties that nobody in the fleet has done for long."""
+    for duty in duties:
+        if duty.is_late:
+            why = f": {duty.error}" if duty.error else ""
+            message = f"the fleet's duty {duty.name} was last done {format_duration(int(duty.age_seconds))} ago{why}"
+            yield Finding("duty_late", Status.WARNING, message, "orbitctl events")
+
+
+def held(holder: Holder) -> Finding:
+    """The word about a harmful one, with the command that ends it."""
+    status = Status.ERROR if holder.transactions >= _GRAVE_TRANSACTIONS else Status.WARNING
+    since = f" for {format_duration(int(holder.seconds))}" if holder.seconds is not None else ""
+    who = ", ".join(part for part in (holder.application, holder.user and f"user {holder.user}", (holder.state or "") + since) if part)
+    name, ending = {
+        "session": (f"pid {holder.name}", f"select pg_terminate_backend({holder.name})"),
+        "prepared": (f'prepared transaction "{holder.name}"', f"rollback prepared '{holder.name.replace(chr(39), 2 * chr(39))}'"),
+        "slot": (f'replication slot "{holder.name}"', f"select pg_drop_replication_slot('{holder.name}')"),
+    }[holder.kind]
+    message = f"{name} ({who}) keeps vacuum from clearing the dead rows of {holder.transactions} transactions"
+    return Finding("horizon_held", status, message, f"psql -c {shlex.quote(ending)}")
