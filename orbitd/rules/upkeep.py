@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from orbitd.rules.health import Finding, Status
 from orbitd.units import format_duration
 
+LOOK_SECONDS = 60.0
+"""How often a host looks after the fleet's duties."""
+
 _LATE_FACTOR = 3
 _LATE_MARGIN_SECONDS = 900.0
 _GRAVE_TRANSACTIONS = 500_000_000
@@ -17,7 +20,7 @@ _GRAVE_TRANSACTIONS = 500_000_000
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """One of the fleet's: how often it is due, how long ago it was done last, and why it failed since, if it did."""
+    """What is to be done again and again, by this host or by any one of the fleet. `error`: why it failed since it was done last."""
 
     name: str
     every_seconds: float
@@ -26,7 +29,7 @@ class Duty:
 
     @property
     def is_late(self) -> bool:
-        """Whether more than one host must have failed to do it."""
+        """Whether it must have failed more than once."""
         return self.age_seconds > _LATE_FACTOR * self.every_seconds + _LATE_MARGIN_SECONDS
 
 
@@ -51,11 +54,11 @@ class Holder:
 
 
 def late(duties: Sequence[Duty]) -> Iterator[Finding]:
-    """Duties that nobody in the fleet has done for long."""
+    """Duties that nobody has done for long."""
     for duty in duties:
         if duty.is_late:
             why = f": {duty.error}" if duty.error else ""
-            message = f"the fleet's duty {duty.name} was last done {format_duration(int(duty.age_seconds))} ago{why}"
+            message = f"the duty {duty.name} was last done {format_duration(int(duty.age_seconds))} ago{why}"
             yield Finding("duty_late", Status.WARNING, message, "orbitctl events")
 
 
