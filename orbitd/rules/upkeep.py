@@ -66,11 +66,13 @@ def held(holder: Holder) -> Finding:
     """The word about a harmful one, with the command that ends it."""
     status = Status.ERROR if holder.transactions >= _GRAVE_TRANSACTIONS else Status.WARNING
     since = f" for {format_duration(int(holder.seconds))}" if holder.seconds is not None else ""
-    who = ", ".join(part for part in (holder.application, holder.user and f"user {holder.user}", (holder.state or "") + since) if part)
+    known = [holder.application, holder.user and f"user {holder.user}", holder.state and holder.state + since]
+    who = ", ".join(filter(None, known))
+    literal = "'" + holder.name.replace("'", "''") + "'"
     name, ending = {
         "session": (f"pid {holder.name}", f"select pg_terminate_backend({holder.name})"),
-        "prepared": (f'prepared transaction "{holder.name}"', f"rollback prepared '{holder.name.replace(chr(39), 2 * chr(39))}'"),
-        "slot": (f'replication slot "{holder.name}"', f"select pg_drop_replication_slot('{holder.name}')"),
+        "prepared": (f'prepared transaction "{holder.name}"', f"rollback prepared {literal}"),
+        "slot": (f'replication slot "{holder.name}"', f"select pg_drop_replication_slot({literal})"),
     }[holder.kind]
-    message = f"{name} ({who}) keeps vacuum from clearing the dead rows of {holder.transactions} transactions"
+    message = f"{name}{f' ({who})' if who else ''} keeps vacuum from clearing the dead rows of {holder.transactions} transactions"
     return Finding("horizon_held", status, message, f"psql -c {shlex.quote(ending)}")

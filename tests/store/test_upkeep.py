@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -12,8 +16,10 @@ import pytest
 from orbitd import store
 from orbitd.rules.states import RunState
 from orbitd.store import Report, Retention, queries
+from orbitd.system.postgres import installations
 from tests.store.aging import DAY_SECONDS, age, enqueue_aged, make_day, partition, tables, today
 from tests.store.fleet import FAILURE, Fleet
+from tests.support.postgres import missing_rig
 
 HISTORY = ("runs", "outcomes", "steps", "run_logs")
 MONTH = Retention(30 * DAY_SECONDS, 90 * DAY_SECONDS, 14 * DAY_SECONDS)
@@ -70,16 +76,6 @@ def test_a_partition_is_attached_beside_readers_and_writers_of_other_days(own_fl
         reader.execute(f"SELECT FROM orbit.{partition('runs', own_fleet, 0)}".encode())
         store.enqueue(producer, "p")
         assert store.make_partitions(own_fleet.conn, 5) == 8
-
-
-def test_partitions_are_made_another_time_when_the_default_one_is_held(own_fleet: Fleet) -> None:
-    """As pg_dump holds it."""
-    reader = own_fleet.connect()
-    with reader.transaction():
-        reader.execute("LOCK TABLE orbit.runs, orbit.outcomes IN ACCESS SHARE MODE")
-        assert store.make_partitions(own_fleet.conn, 4) == 2
-        own_fleet.enqueue("p")
-    assert store.make_partitions(own_fleet.conn, 4) == 2
 
 
 def test_several_janitors_make_each_partition_once(own_fleet: Fleet) -> None:
@@ -234,35 +230,51 @@ def test_a_run_is_never_without_its_input_while_a_drop_waits(own_fleet: Fleet) -
     assert child.must_claim().run_id == older
 
 
-def test_claims_go_on_while_somebody_reads_everything_for_hours_and_days_are_to_be_dropped(own_fleet: Fleet) -> None:
+@contextmanager
+def pg_dump(fleet: Fleet) -> Iterator[None]:
+    """A backup in the middle: it has locked every table, and nobody takes more of its output than a pipe holds."""
+    program = next((each.bin / "pg_dump" for each in installations(os.environ)), None)
+    if program is None or not program.exists():
+        missing_rig("no pg_dump")
+    fleet.conn.execute("CREATE TABLE public.bulk AS SELECT repeat(md5(i::text), 100) FROM generate_series(1, 1000) AS i")
+    with subprocess.Popen([program, "--dbname", fleet.dsn], stdout=subprocess.PIPE) as dump:
+        assert dump.stdout
+        while not fleet.rows("SELECT FROM pg_stat_activity WHERE application_name = 'pg_dump' AND wait_event = 'ClientWrite'"):
+            assert dump.poll() is None
+        yield
+        assert dump.stdout.read()
+        assert dump.wait() == 0
+
+
+def test_claims_go_on_during_a_backup_while_days_are_to_be_made_and_dropped(own_fleet: Fleet) -> None:
     make_day(own_fleet, 40)
     age(own_fleet, succeed(own_fleet), 40)
-    reader, janitor = own_fleet.connect(), own_fleet.connect()
+    janitor = own_fleet.connect()
     child = own_fleet.worker("q")
     store.enqueue_many(own_fleet.conn, [{"pipeline": "q"}] * 40)
-    stop, refused = threading.Event(), []
+    stop, refused = threading.Event(), threading.Event()
 
-    def prune() -> None:
+    def keep_up() -> None:
         while not stop.is_set():
+            assert store.make_partitions(janitor, 4) == 0
             try:
                 store.prune_partitions(janitor, MONTH)
             except psycopg.errors.LockNotAvailable:
-                refused.append(1)
+                refused.set()
 
-    with reader.transaction():
-        reader.execute("LOCK TABLE orbit.runs, orbit.outcomes, orbit.steps, orbit.run_logs IN ACCESS SHARE MODE")  # as pg_dump
-        pruner = threading.Thread(target=prune)
-        pruner.start()
+    with pg_dump(own_fleet):
+        upkeep = threading.Thread(target=keep_up)
+        upkeep.start()
         try:
             for _ in range(40):
                 assert child.succeed(child.must_claim().fence)
-            while not refused:
-                assert pruner.is_alive()
+            assert refused.wait(10)
         finally:
             stop.set()
-            pruner.join()
+            upkeep.join()
     store.prune_partitions(janitor, MONTH)
     assert partition("runs", own_fleet, 40) not in tables(own_fleet, "runs")
+    assert store.make_partitions(janitor, 4) == 4
 
 
 def test_resolved_dead_letters_are_deleted_in_time_and_unresolved_ones_never(own_fleet: Fleet) -> None:
