@@ -14,9 +14,11 @@ import psycopg
 import pytest
 
 from orbitd import store
+from orbitd.config import load
 from orbitd.rules.states import RunState
 from orbitd.store import Report, Retention, queries
 from orbitd.system.postgres import installations
+from orbitd.upkeep import Upkeep
 from tests.store.aging import DAY_SECONDS, age, enqueue_aged, make_day, partition, tables, today
 from tests.store.fleet import FAILURE, Fleet
 from tests.support.postgres import missing_rig
@@ -386,3 +388,23 @@ def test_the_session_that_holds_the_horizon_is_named_and_not_those_that_see_what
     assert holder.state == "idle in transaction"
     assert holder.transactions >= 3
     assert holder.seconds is not None
+
+
+# --- the janitor's thread ---
+
+
+def test_a_schema_that_is_too_new_is_noticed_while_we_work_on_it(own_fleet: Fleet) -> None:
+    told: list[dict[str, object]] = []
+    settings = load(None, overrides=[f"database.url={own_fleet.dsn}"], environ={})
+
+    def look() -> None:
+        upkeep = Upkeep(told.append)
+        upkeep.attend(settings, 1)
+        while not told:
+            upkeep.speak()
+
+    look()
+    assert [duty["name"] for duty in told.pop()["duties"]] == ["leftovers", "partitions", "retention"]  # type: ignore[attr-defined]
+    own_fleet.conn.execute("UPDATE orbit.meta SET value = '99' WHERE name = 'schema_version'")
+    with pytest.raises(store.SchemaMismatch, match="version 99"):
+        look()
