@@ -42,8 +42,8 @@ test: venv  ## every test, those of the real daemon included
 test-fast: venv  ## every test that takes milliseconds: no daemon, nothing slow
 	$(BIN)/pytest $(ON_EVERY_CORE) -m '$(FAST)'
 
-test-faults: venv  ## long storms of signals and kills, and a fault at every step; ORBITD_STORM_SECONDS=120
-	ORBITD_STORM_SECONDS=$(or $(ORBITD_STORM_SECONDS),120) $(BIN)/pytest tests/daemon/test_storms.py tests/daemon/test_steps_fail.py
+test-faults: venv  ## long storms of signals and kills, a fault at every step, a cut in every migration; ORBITD_STORM_SECONDS=120
+	ORBITD_STORM_SECONDS=$(or $(ORBITD_STORM_SECONDS),120) $(BIN)/pytest tests/daemon/test_storms.py tests/daemon/test_steps_fail.py tests/store/test_migrate.py
 
 bench: venv  ## measure, beside a hand-written loop on the same machine
 	$(BIN)/python -m bench

@@ -4,7 +4,7 @@
     bells         rings idle children when the database announces work (LISTEN), or a beat finds some
     bury          takes back the runs of a dead child, at once
     reconcile     takes back what belongs to nobody, at its start and once a minute
-    partitions    made ahead, once an hour
+    upkeep        the fleet's duties, in a thread of its own: see `upkeep.py`
     rescue        takes back the runs of hosts whose lease has lapsed
     watermark     finds the runs of producers who commit late
 
@@ -40,10 +40,10 @@ from orbitd.system.log.entry import Entry
 from orbitd.system.log.redact import masked
 from orbitd.system.log.sink import Sink
 from orbitd.system.slots import SharedSlots
+from orbitd.upkeep import Upkeep
 from orbitd.watermark import Watermark
 
 _RECONCILE_SECONDS = 60.0
-_PARTITIONS_SECONDS = 3600.0
 _SHORTEST_PAUSE_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 5.0
 _LEASE_MARGIN = 0.1
@@ -113,7 +113,8 @@ class Janitor:
         self._host_id = 0
         self._attempts = 0
         self._is_stopping = False
-        self._beat_at = self._next_beat = self._next_reconcile = self._next_partitions = 0.0
+        self._upkeep = Upkeep(self._tell)
+        self._beat_at = self._next_beat = self._next_reconcile = 0.0
 
     def work(self) -> None:
         """Do the duties until told to stop. Raises ChannelClosed."""
@@ -145,16 +146,9 @@ class Janitor:
         if now >= self._next_reconcile:
             self._reconcile(self._connection)
             self._next_reconcile = now + _RECONCILE_SECONDS
-        if now >= self._next_partitions:
-            self._make_partitions(self._connection)
-            self._next_partitions = now + _PARTITIONS_SECONDS
+        self._upkeep.speak()
         self._ring_idle(self._watermark.look(self._connection))
         self._answer_notifications(self._connection)
-
-    def _make_partitions(self, connection: Connection) -> None:
-        """Have partitions for the coming days. Whoever holds a table just now may be making them, or reads for long: next time."""
-        with contextlib.suppress(psycopg.errors.LockNotAvailable):
-            store.make_partitions(connection)
 
     def _tick(self) -> None:
         """Show that we turn: also before each call to the database, so that only one which outlasts its deadline looks like a stall."""
@@ -203,6 +197,7 @@ class Janitor:
         self._tell({"type": "host", "boot_id": self._boot_id})
         self._make_lanes(connection, pipelines)
         self._next_reconcile = self._next_beat = 0.0
+        self._upkeep.attend(self._settings, self._host_id)
         self._publish(asked_at, self._settings.host.lease)
 
     def _make_lanes(self, connection: Connection, pipelines: list[Message]) -> None:

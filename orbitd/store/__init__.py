@@ -25,7 +25,7 @@ from orbitd.store.hosts import (
     sweep,
 )
 from orbitd.store.lists import ACTIONABLE, MOST_COUNTED, Act, Page, list_pipelines, list_runs, pinned, pins_of, pipeline_names
-from orbitd.store.migrate import check_schema, make_partitions, migrate
+from orbitd.store.migrate import check_schema, migrate
 from orbitd.store.outcomes import Failure, Outcome, Report, clean_text
 from orbitd.store.recovery import Recovered, TakenBack, check_interrupted, recover
 from orbitd.store.rows import (
@@ -45,6 +45,7 @@ from orbitd.store.rows import (
 )
 from orbitd.store.runs import describe, enqueue, enqueue_many, place, read_logs, resolve, text_arguments
 from orbitd.store.steps import append_logs, hold_run, load_steps, record_progress, record_step
+from orbitd.store.upkeep import Retention, duties, end_duty, horizon, make_partitions, prune_partitions, prune_rows, take_duty
 
 __all__ = [
     "ACTIONABLE",
@@ -78,6 +79,7 @@ __all__ = [
     "Place",
     "Recovered",
     "Report",
+    "Retention",
     "SchemaMismatch",
     "Sweep",
     "TakenBack",
@@ -96,6 +98,8 @@ __all__ = [
     "dlq_pinned",
     "dlq_resolve",
     "dlq_show",
+    "duties",
+    "end_duty",
     "end_host",
     "end_missing_children",
     "enqueue",
@@ -103,6 +107,7 @@ __all__ = [
     "finish",
     "finish_and_claim",
     "hold_run",
+    "horizon",
     "interrupt",
     "is_outage",
     "lanes_of",
@@ -116,6 +121,8 @@ __all__ = [
     "pins_of",
     "pipeline_names",
     "place",
+    "prune_partitions",
+    "prune_rows",
     "read_logs",
     "reconcile",
     "record_progress",
@@ -132,5 +139,6 @@ __all__ = [
     "retry",
     "start_child",
     "sweep",
+    "take_duty",
     "text_arguments",
 ]

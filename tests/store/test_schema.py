@@ -15,7 +15,7 @@ from orbitd.store import Beat, Claimed, Enqueued, Lane, Outcome, Place, Report, 
 from orbitd.store.rights import WhoWeAre
 from tests.store.fleet import FAILURE, Fleet
 
-FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps"]
+FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps", "upkeep"]
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
 
 INLINED = {"next_run_id", "fault_in_request"}
@@ -140,7 +140,12 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.end_missing_children(conn, child.host_id, [])
         store.rescue(conn, child.host_id, "resume")
         store.end_host(conn, tour.boot_id(child.host_id), "stopped", "resume")
-        store.make_partitions(conn)
+        store.make_partitions(conn, 5)
+        conn.execute("SELECT orbit.make_partition('runs', 1)")
+        conn.execute("INSERT INTO orbit.runs (id, pipeline, lane, args) VALUES (1::bigint << 39, 'p', 1, '{}')")
+        store.prune_partitions(conn, store.Retention(1, 1, 1))
+        store.prune_rows(conn, store.Retention(1e9, 1e9, 1e9))
+        store.end_duty(conn, store.take_duty(conn, child.host_id, ["partitions"]) or "")
         with pytest.raises(store.LeaseLost):
             child.claim()
         with pytest.raises(Exception, match="printable"):
