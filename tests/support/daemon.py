@@ -24,6 +24,7 @@ from orbitd import store
 from orbitd.control import client
 from orbitd.errors import DaemonNotRunning
 from orbitd.system import process
+from tests.support.addresses import around
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Daemon:
         self.code.mkdir(parents=True, exist_ok=True)
         self.write_code(pipelines)
         self._options = {
-            "database.url": dsn,
+            **_addresses(dsn),
             "app.pipelines": [f"{self.code}/"],
             "children.count": 2,
             "instance.state_dir": str(folder / "state"),
@@ -87,7 +88,7 @@ class Daemon:
     def use_database(self, dsn: str) -> None:
         """Work on another database than the test's own."""
         self.dsn = dsn
-        self.configure(**{"database.url": dsn})
+        self.configure(**_addresses(dsn))
 
     def log(self) -> str:
         """Everything that the daemon and its processes have written."""
@@ -230,6 +231,11 @@ class Daemon:
         """Rows of any query."""
         with psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row) as connection:
             return connection.execute(sql.encode(), parameters).fetchall()
+
+
+def _addresses(dsn: str) -> dict[str, object]:
+    """The options for a database, which may be behind a pooler."""
+    return {"database.url": dsn, "database.direct_url": around(dsn) if around(dsn) != dsn else ""}
 
 
 def kill_process_of(daemon: Daemon, pid: int, number: int = signal.SIGKILL) -> bool:
