@@ -38,7 +38,7 @@ from orbitd.pipelines.runlog import hearing
 from orbitd.rules import retry
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import Activity
-from orbitd.store import Claimed, Failure, Outcome, Report
+from orbitd.store import Claimed, Failure, Offer, Outcome, Report
 from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel, ChannelClosed
 from orbitd.system.stacks import DUMP_SIGNAL
@@ -169,9 +169,9 @@ class Child:
                 return
 
     def _claim(self) -> Claimed | None:
-        def operation(connection: store.Connection, child_id: int) -> Claimed | None:
-            asked = self._link.ask()  # here: to get so far may have taken an outage
-            return store.claim(connection, child_id, *asked) if asked else None
+        def operation(connection: store.Connection, child_id: int) -> Offer | None:
+            ask = self._link.ask()  # here: to get so far may have taken an outage
+            return store.claim(connection, child_id, ask) if ask else None
 
         return self._link.take(self._link.call(operation))
 
@@ -231,25 +231,26 @@ class Child:
             self._forget_run()
             return None
         try:
-            accepted, claimed = self._finish(report)
+            accepted, offer = self._finish(report)
         except psycopg.DataError as error:  # the database cannot store the result, say a NUL in it
             log.warn("result_refused", run=report.fence.run_id, error=str(error).strip())
             failure = Failure(cause="bad_result", error=f"the database cannot store the result: {error}")
-            accepted, claimed = self._finish(Report.failed(report.fence, failure))
+            accepted, offer = self._finish(Report.failed(report.fence, failure))
         if not accepted:
             log.warn("zombie_rejected", run=report.fence.run_id)
         self._forget_run()
-        return self._link.take(claimed)
+        return self._link.take(offer)
 
-    def _finish(self, report: Report) -> tuple[bool, Claimed | None]:
-        def operation(connection: store.Connection, child_id: int) -> tuple[bool, Claimed | None]:
-            asked = self._link.ask()
-            if asked is None:
+    def _finish(self, report: Report) -> tuple[bool, Offer | None]:
+        def operation(connection: store.Connection, child_id: int) -> tuple[bool, Offer | None]:
+            ask = self._link.ask()
+            if ask is None:
                 return store.finish(connection, report), None
-            answer = store.finish_and_claim(connection, child_id, report, *asked)
+            answer = store.finish_and_claim(connection, child_id, report, ask)
             if not answer.lease_ok:
                 self._link.forget_registration()
-            return answer.accepted, answer.claimed
+                return answer.accepted, None  # it has not looked
+            return answer.accepted, answer
 
         return self._link.call(operation)
 

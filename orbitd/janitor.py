@@ -47,7 +47,7 @@ _LONGEST_WAIT_SECONDS = 5.0
 _LEASE_MARGIN = 0.1
 _PUT_OFF_SECONDS = 5.0
 _NEWS_LEVELS = ("warning", "error", "critical")
-_BELL = re.compile(r"([0-9]{1,9}) [0-9]+ ([0-9]{1,9})", re.ASCII)
+_BELL = re.compile(r"([0-9]{1,9}) ([0-9]{1,18}) ([0-9]{1,9})", re.ASCII)
 
 
 def main(channel_fd: int) -> int:
@@ -177,6 +177,8 @@ class Janitor:
         )
         store.check_schema(connection)
         connection.listen()
+        self._slots.board.forget_floors()
+        self._next_beat = 0.0
         return connection
 
     def _register(self, connection: Connection, pipelines: list[Message]) -> None:
@@ -208,6 +210,7 @@ class Janitor:
     def _learn_lanes(self, lanes: list[Lane]) -> None:
         """Have the children read the lanes again when there are others than before, and know those in queues that we serve."""
         everything = frozenset(lane.id for lane in lanes)
+        self._slots.board.enter(everything)
         self._lanes = frozenset(lane.id for lane in lanes if is_served(lane.queue, self._settings.app.queues))
         if everything != self._all_lanes:
             self._all_lanes = everything
@@ -238,6 +241,8 @@ class Janitor:
         if beat.others_lapsed:
             self._rescue(connection)
         has_work = not self._lanes.isdisjoint(beat.lanes_with_work)
+        for lane in beat.lanes_with_work:
+            self._slots.board.ring(lane)
         if has_work:
             self._ring_idle(len(self._slots.records))
         if self._is_asked_for_work:
@@ -270,10 +275,12 @@ class Janitor:
         waiting = 0
         for notification in connection.heard():
             bell = _BELL.fullmatch(notification.payload) if notification.channel == store.WORK_CHANNEL else None
-            lane, count = (int(bell[1]), int(bell[2])) if bell else (store.CATCH_ALL_LANE, 0)
+            lane, seq, count = map(int, bell.groups()) if bell else (store.CATCH_ALL_LANE, 0, 0)
             if count == 0 or lane == store.CATCH_ALL_LANE:
                 self._next_beat = min(self._next_beat, self._beat_at + _SHORTEST_PAUSE_SECONDS)
             elif lane in self._lanes:
+                self._slots.board.lower(lane, seq)
+                self._slots.board.ring(lane)
                 waiting += count
         self._ring_idle(waiting)
 

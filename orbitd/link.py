@@ -22,7 +22,8 @@ from orbitd.config import Settings
 from orbitd.orders import Orders
 from orbitd.rules.queues import is_served
 from orbitd.rules.states import Activity
-from orbitd.store import Claimed, Connection, Fence
+from orbitd.search import Search
+from orbitd.store import Ask, Claimed, Connection, Fence, Offer
 from orbitd.system import clock, log
 from orbitd.system.channel import Channel
 from orbitd.system.permits import Permits
@@ -82,6 +83,7 @@ class Link:
         self._lanes_version = -1
         self._lanes: list[int] = []
         self._permits = Permits(post.slots.permits)
+        self._search = Search(post.slots.board)
         self._complained_of, self._complained_at = "", 0.0
         self.held: Fence | None = None
 
@@ -162,20 +164,24 @@ class Link:
         """Somebody has ended this child, or its host: the next call registers anew."""
         self._host_id = 0
 
-    def ask(self) -> tuple[int, list[int]] | None:
-        """Write down, before a claim is sent, what it asks for: a fresh token, and the lanes in the order of priority.
+    def ask(self) -> Ask | None:
+        """Write down, before a claim is sent, what it asks for: a fresh token, and the lanes where there may be work.
 
-        None when nothing may be claimed. That is looked up last: whoever forbids it, and then sees nothing asked, can be sure.
+        None when there is no such lane, or nothing may be claimed. The latter is looked up last: whoever forbids it, and then
+        sees nothing asked, can be sure.
         """
-        token, lanes = store.new_token(), self._known_lanes()
-        self._post.page.ask(token, lanes)
-        if self._orders.is_draining or not self.may_claim or not self._permits.take():
+        ask = self._search.begin(self._known_lanes(), is_board_fresh=self.has_fresh_beat)
+        self._post.page.ask(ask.token, list(ask.floors))
+        if not ask.floors or self._orders.is_draining or not self.may_claim or not self._permits.take():
             self.take(None)
             return None
-        return token, lanes
+        return ask
 
-    def take(self, claimed: Claimed | None) -> Claimed | None:
+    def take(self, offer: Offer | None) -> Claimed | None:
         """Write down what the claim has brought, then that it was answered."""
+        claimed = offer.claimed if offer else None
+        if offer:
+            self._search.end(offer)
         if claimed:
             fence = claimed.fence
             self._post.page.hold(fence.lane, fence.seq, fence.run_id, fence.token)
@@ -217,6 +223,7 @@ class Link:
             )
             self._host_id, self._post.record.child_id = host_id, self._child_id
             self._lanes_version = -1
+            self._search.forget()
             page.settle()
         return self._connection
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orbitd.store.acts import cancel, rerun, resume, retry
-from orbitd.store.claims import claim, finish, finish_and_claim, new_token
+from orbitd.store.claims import claim, finish, finish_and_claim
 from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
 from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resolve, dlq_show, resolve_group
 from orbitd.store.faults import Fenced, LeaseLost, SchemaMismatch, is_outage
@@ -27,12 +27,14 @@ from orbitd.store.outcomes import Failure, Outcome, Report, clean_text
 from orbitd.store.recovery import Recovered, TakenBack, check_interrupted, recover
 from orbitd.store.rows import (
     CATCH_ALL_LANE,
+    Ask,
     Beat,
     Claimed,
     Enqueued,
     Fence,
     FinishedAndClaimed,
     Lane,
+    Offer,
     Pinned,
     PipelineSpec,
     Place,
@@ -48,6 +50,7 @@ __all__ = [
     "MOST_COUNTED",
     "WORK_CHANNEL",
     "Act",
+    "Ask",
     "Beat",
     "Claimed",
     "Connection",
@@ -60,6 +63,7 @@ __all__ = [
     "Lane",
     "LeaseLost",
     "Mode",
+    "Offer",
     "Outcome",
     "Page",
     "Pinned",
@@ -98,7 +102,6 @@ __all__ = [
     "load_steps",
     "make_partitions",
     "migrate",
-    "new_token",
     "parse_filter",
     "pinned",
     "pins_of",

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from orbitd.store import queries
 from orbitd.store.faults import own_errors
 from orbitd.store.outcomes import Report
-from orbitd.store.rows import Claimed, Fence, FinishedAndClaimed
+from orbitd.store.rows import Ask, Claimed, Fence, FinishedAndClaimed, Offer
 
 _SQL = queries.load("claims")
 
 
-def new_token() -> int:
-    """A claim's random token (1 … 2^63−1). It names the claim, and is never derived from the run."""
-    return secrets.randbits(63) or 1
-
-
-def claim(conn: psycopg.Connection[Any], child_id: int, token: int, lanes: Sequence[int]) -> Claimed | None:
-    """The first pending run of the first lane that has one; None when there is none. Raises LeaseLost."""
-    with own_errors(), conn.cursor(row_factory=class_row(Claimed)) as cursor:
-        return cursor.execute(_SQL["claim"], {"child": child_id, "token": token, "lanes": list(lanes)}).fetchone()
+def claim(conn: psycopg.Connection[Any], child_id: int, ask: Ask) -> Offer:
+    """The first pending run of the first lane that has one. Raises LeaseLost."""
+    with own_errors(), conn.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(_SQL["claim"], _ask_parameters(child_id, ask)).fetchall()[0]
+    return Offer(row.pop("last_seq"), _claimed(row))
 
 
 def finish(conn: psycopg.Connection[Any], report: Report) -> bool:
@@ -37,20 +31,28 @@ def finish(conn: psycopg.Connection[Any], report: Report) -> bool:
     return bool(_reported(conn, "finish", report)["accepted"])
 
 
-def finish_and_claim(conn: psycopg.Connection[Any], child_id: int, report: Report, token: int, lanes: Sequence[int]) -> FinishedAndClaimed:
+def finish_and_claim(conn: psycopg.Connection[Any], child_id: int, report: Report, ask: Ask) -> FinishedAndClaimed:
     """The same, and the next run, in one statement. A lost lease is told in the answer, so that the report stands.
 
     A *repeated* call must bring a token of its own, and what the first call may have claimed is settled by start_child.
     Raises DataError when the database cannot store the result.
     """
-    row = _reported(conn, "finish_and_claim", report, child=child_id, next_token=token, lanes=list(lanes))
-    accepted, lease_ok = row.pop("accepted"), row.pop("lease_ok")
-    return FinishedAndClaimed(accepted, lease_ok, Claimed(**row) if row["run_id"] is not None else None)
+    row = _reported(conn, "finish_and_claim", report, **_ask_parameters(child_id, ask))
+    accepted, lease_ok, last_seq = row.pop("accepted"), row.pop("lease_ok"), row.pop("last_seq")
+    return FinishedAndClaimed(last_seq, _claimed(row), accepted, lease_ok)
 
 
 def fence_parameters(fence: Fence) -> dict[str, Any]:
     """The fence as every statement names it."""
     return {"lane": fence.lane, "seq": fence.seq, "run": fence.run_id, "token": fence.token}
+
+
+def _ask_parameters(child_id: int, ask: Ask) -> dict[str, Any]:
+    return {"child": child_id, "next_token": ask.token, "lanes": list(ask.floors), "floors": list(ask.floors.values())}
+
+
+def _claimed(row: dict[str, Any]) -> Claimed | None:
+    return None if row["run_id"] is None else Claimed(**row)
 
 
 def _reported(conn: psycopg.Connection[Any], statement: str, report: Report, **more: Any) -> dict[str, Any]:

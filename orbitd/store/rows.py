@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,12 +45,40 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedAndClaimed:
-    """Whether the report counts, whether more may be claimed, and what was claimed."""
+class Ask:
+    """What a claim asks for. `token` is its random token (1 … 2^63−1): it names the claim, and is never derived from a run.
+
+    `floors`: the lanes in the order of priority, each with the number from which to search it.
+    """
+
+    token: int
+    floors: Mapping[int, int]
+
+    @classmethod
+    def of(cls, lanes: Iterable[int]) -> Ask:
+        """A new claim, which searches these lanes in full."""
+        return cls(new_token(), dict.fromkeys(lanes, 0))
+
+
+def new_token() -> int:
+    """A random token for a claim."""
+    return secrets.randbits(63) or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a claim has brought, if anything. `last_seq`: the highest number given out before it searched."""
+
+    last_seq: int
+    claimed: Claimed | None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedAndClaimed(Offer):
+    """Besides: whether the report counts, and whether more may be claimed."""
 
     accepted: bool
     lease_ok: bool
-    claimed: Claimed | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
                                children, and for how long all of us were frozen (the arbiter writes)
     records       max_slots × 256 bytes
     claims pages  max_slots × 4096 bytes
+    lane board    max_boarded × 32 bytes, see `laneboard`
 
 Every word is an aligned 8-byte integer, stored at once. The claims page is the child's will: it writes what it is about to
 ask for *before* it asks, so that a claim that commits after its death is found. Beside the memory each slot has a *bell*
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitd.rules.states import Activity
+from orbitd.system.laneboard import ENTRY_WORDS, MAX_BOARDED, LaneBoard
 from orbitd.system.permits import Permits
 from orbitd.system.stacks import StackFile
 
@@ -27,11 +29,12 @@ MAX_SLOTS = 64
 MAX_LANES = 128
 MAX_HELD = 64
 
-LAYOUT = 1
+LAYOUT = 2
 """Of all this; to be raised when something moves, or means something else."""
 
 _WORD = 8
 _HEADER_BYTES, _RECORD_BYTES, _PAGE_BYTES = 4096, 256, 4096
+_BOARD_BYTES = MAX_BOARDED * ENTRY_WORDS * _WORD
 _NAME_AT, _NAME_BYTES = 16 * _WORD, 120
 _HELD_AT, _HELD_WORDS = 2 + MAX_LANES + 1, 5
 _ACTIVITIES = frozenset(Activity)
@@ -224,6 +227,7 @@ class SlotMemory:
         self.records = [Record(self._part(_HEADER_BYTES, _RECORD_BYTES, index)) for index in range(MAX_SLOTS)]
         pages_at = _HEADER_BYTES + MAX_SLOTS * _RECORD_BYTES
         self.claims = [ClaimsPage(self._part(pages_at, _PAGE_BYTES, index)) for index in range(MAX_SLOTS)]
+        self.board = LaneBoard(self._part(pages_at + MAX_SLOTS * _PAGE_BYTES, _BOARD_BYTES, 0))
 
     @classmethod
     def of_process(cls, pid: int) -> SlotMemory | None:
@@ -286,7 +290,7 @@ class SharedSlots(SlotMemory):
             for name, word in vars(part).items()
             if isinstance(word, _Word)
         }
-        sizes = {"header": _HEADER_BYTES, "record": _RECORD_BYTES, "page": _PAGE_BYTES, "slots": MAX_SLOTS}
+        sizes = {"header": _HEADER_BYTES, "record": _RECORD_BYTES, "page": _PAGE_BYTES, "board": _BOARD_BYTES, "slots": MAX_SLOTS}
         return {**sizes, "name": _NAME_AT, "held": _HELD_AT, "held words": _HELD_WORDS, **words}
 
     def ring(self, slot: int) -> None:
@@ -313,4 +317,4 @@ class SharedSlots(SlotMemory):
 
 
 def _size(max_slots: int) -> int:
-    return _HEADER_BYTES + max_slots * (_RECORD_BYTES + _PAGE_BYTES)
+    return _HEADER_BYTES + max_slots * (_RECORD_BYTES + _PAGE_BYTES) + _BOARD_BYTES

@@ -15,7 +15,7 @@ from typing import Generic, Self, TypeVar
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Claimed, Connection, Enqueued, Failure, Fence, Mode, PipelineSpec, Report
+from orbitd.store import Ask, Claimed, Connection, Enqueued, Failure, Fence, Mode, PipelineSpec, Report
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Child:
     lanes: list[int]
 
     def claim(self) -> Claimed | None:
-        return store.claim(self.conn, self.child_id, store.new_token(), self.lanes)
+        return store.claim(self.conn, self.child_id, Ask.of(self.lanes)).claimed
 
     def must_claim(self) -> Claimed:
         claimed = self.claim()

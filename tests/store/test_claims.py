@@ -8,7 +8,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import RunState
-from orbitd.store import Connection, Failure, Fence, LeaseLost, Report
+from orbitd.store import Ask, Connection, Failure, Fence, LeaseLost, Report
 from orbitd.system.postgres import Cluster
 from tests.store.fleet import FAILURE, Child, Fleet, name_of
 
@@ -76,7 +76,7 @@ def test_who_has_been_ended_claims_nothing_but_may_report(fleet: Fleet, how: str
             child.child_id = 999_999
     with pytest.raises(LeaseLost):
         child.claim()
-    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(in_hand.fence, "1"), store.new_token(), child.lanes)
+    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(in_hand.fence, "1"), Ask.of(child.lanes))
     assert (answer.accepted, answer.lease_ok, answer.claimed) == (True, False, None)
     assert fleet.state(in_hand.run_id) is RunState.SUCCEEDED
     assert fleet.state(waiting) is RunState.PENDING
@@ -95,13 +95,13 @@ def test_finish_and_claim_reports_and_goes_on_in_one_commit(fleet: Fleet) -> Non
     child = fleet.worker("p")
     first, second = fleet.enqueue("p"), fleet.enqueue("p")
     claimed = child.must_claim()
-    token = store.new_token()
-    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(claimed.fence, "1"), token, child.lanes)
+    ask = Ask.of(child.lanes)
+    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(claimed.fence, "1"), ask)
     assert answer.accepted
     assert answer.claimed is not None
-    assert (answer.claimed.run_id, answer.claimed.token) == (second, token)
+    assert (answer.claimed.run_id, answer.claimed.token) == (second, ask.token)
     assert fleet.state(first) is RunState.SUCCEEDED
-    last = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(answer.claimed.fence, "1"), token, child.lanes)
+    last = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(answer.claimed.fence, "1"), ask)
     assert (last.accepted, last.lease_ok, last.claimed) == (True, True, None)
 
 
@@ -110,7 +110,7 @@ def test_a_fenced_report_still_brings_the_next_run(fleet: Fleet) -> None:
     fleet.enqueue("p")
     stale = dataclasses.replace(child.must_claim().fence, token=1)
     waiting = fleet.enqueue("p")
-    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(stale, "1"), store.new_token(), child.lanes)
+    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(stale, "1"), Ask.of(child.lanes))
     assert not answer.accepted
     assert answer.claimed is not None
     assert answer.claimed.run_id == waiting
@@ -163,7 +163,7 @@ def test_a_report_repeated_after_a_lost_reply_is_accepted_and_counts_once(fleet:
     assert child.finish(made)
     state = fleet.state(run_id)
     assert child.finish(made)
-    assert store.finish_and_claim(child.conn, child.child_id, made, store.new_token(), []).accepted
+    assert store.finish_and_claim(child.conn, child.child_id, made, Ask.of([])).accepted
     assert fleet.state(run_id) is state
     assert fleet.value("SELECT count(*) FROM orbit.outcomes") == 1
     fleet.check()
@@ -174,7 +174,7 @@ def finish(child: Child, conn: Connection, report: Report) -> bool:
 
 
 def finish_and_claim(child: Child, conn: Connection, report: Report) -> bool:
-    return store.finish_and_claim(conn, child.child_id, report, store.new_token(), child.lanes).accepted
+    return store.finish_and_claim(conn, child.child_id, report, Ask.of(child.lanes)).accepted
 
 
 @pytest.mark.parametrize("tell", [finish, finish_and_claim])
@@ -277,7 +277,7 @@ def test_a_result_that_the_database_cannot_store_is_a_data_error_and_the_run_is_
         child.finish(Report.succeeded(fence, result))
     assert not store.is_outage(refused.value)
     with pytest.raises(psycopg.DataError):
-        store.finish_and_claim(child.conn, child.child_id, Report.succeeded(fence, result), store.new_token(), child.lanes)
+        store.finish_and_claim(child.conn, child.child_id, Report.succeeded(fence, result), Ask.of(child.lanes))
     assert child.finish(Report.failed(fence, Failure("bad_result", "not JSON")))
     assert fleet.state(run_id) is RunState.FAILED
 

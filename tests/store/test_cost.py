@@ -8,7 +8,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.ids import short_id
-from orbitd.store import Claimed, Report
+from orbitd.store import Ask, Claimed, Report
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 
@@ -98,7 +98,7 @@ def test_claims_are_hot_updates(own_fleet: Fleet) -> None:
     claimed = child.must_claim()
     for _ in range(runs - 1):
         report = Report.succeeded(claimed.fence, "1")
-        answer = store.finish_and_claim(child.conn, child.child_id, report, store.new_token(), child.lanes)
+        answer = store.finish_and_claim(child.conn, child.child_id, report, Ask.of(child.lanes))
         assert answer.claimed is not None
         claimed = answer.claimed
     child.conn.close()  # a session's counters are certain to be there when it has ended

@@ -7,7 +7,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import LeaseLost, PipelineSpec, Report
+from orbitd.store import Ask, LeaseLost, PipelineSpec, Report
 from tests.store.fleet import FAILURE, OPEN_SIGNATURE, Child, Fleet
 
 # --- hosts and beats ---
@@ -167,12 +167,12 @@ def test_a_claim_that_was_heard_is_not_given_back_when_it_is_named_as_asked_too(
 
 def test_a_claim_in_flight_on_the_lost_connection_is_waited_for(fleet: Fleet) -> None:
     child, other = fleet.worker("p"), fleet.connect()
-    run_id, token = fleet.enqueue("p"), store.new_token()
+    run_id, ask = fleet.enqueue("p"), Ask.of(child.lanes)
     with child.conn.transaction():
-        store.claim(child.conn, child.child_id, token, child.lanes)
+        store.claim(child.conn, child.child_id, ask)
         coming = fleet.in_background(
             other,
-            lambda: store.start_child(other, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, asked=(token, child.lanes)),
+            lambda: store.start_child(other, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, asked=(ask.token, child.lanes)),
         )
         coming.until_blocked()
     coming.result()
@@ -277,9 +277,9 @@ def test_a_run_that_was_not_begun_pays_nothing(fleet: Fleet) -> None:
 
 def test_a_claim_that_its_dead_child_never_heard_of_is_found_by_its_token(fleet: Fleet) -> None:
     child = fleet.worker("p")
-    run_id, token = fleet.enqueue("p"), store.new_token()
-    store.claim(child.conn, child.child_id, token, child.lanes)
-    assert fleet.crash(child, asked=(token, child.lanes)) == [(run_id, RunState.PENDING)]
+    run_id, ask = fleet.enqueue("p"), Ask.of(child.lanes)
+    store.claim(child.conn, child.child_id, ask)
+    assert fleet.crash(child, asked=(ask.token, child.lanes)) == [(run_id, RunState.PENDING)]
     assert fleet.worker("p").must_claim().attempt == 1
 
 
@@ -331,10 +331,10 @@ def test_hold_mode_does_not_hold_what_was_not_begun(fleet: Fleet) -> None:
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
 def test_an_interrupt_waits_for_the_claim_in_flight_and_finds_what_it_took(fleet: Fleet, ending: str) -> None:
     child, janitor = fleet.worker("p"), fleet.connect()
-    run_id, token = fleet.enqueue("p"), store.new_token()
+    run_id, ask = fleet.enqueue("p"), Ask.of(child.lanes)
     with child.conn.transaction(force_rollback=ending == "rollback"):
-        store.claim(child.conn, child.child_id, token, child.lanes)
-        burial = fleet.in_background(janitor, lambda: fleet.crash(child, asked=(token, child.lanes), conn=janitor))
+        store.claim(child.conn, child.child_id, ask)
+        burial = fleet.in_background(janitor, lambda: fleet.crash(child, asked=(ask.token, child.lanes), conn=janitor))
         burial.until_blocked()
     assert burial.result() == ([(run_id, RunState.PENDING)] if ending == "commit" else [])
     assert fleet.state(run_id) is RunState.PENDING
@@ -350,7 +350,7 @@ def test_a_claim_during_an_interrupt_is_refused_without_waiting(fleet: Fleet) ->
         fleet.crash(child, conn=janitor)
         with pytest.raises(LeaseLost):
             child.claim()
-        answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(in_hand.fence, "1"), store.new_token(), child.lanes)
+        answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(in_hand.fence, "1"), Ask.of(child.lanes))
         assert (answer.accepted, answer.lease_ok, answer.claimed) == (True, False, None)
     assert fleet.state(waiting) is RunState.PENDING
     fleet.check_settled()

@@ -13,7 +13,7 @@ import pytest
 from orbitd import store
 from orbitd.errors import Conflict, NoSuchObject
 from orbitd.rules.states import RunState
-from orbitd.store import Claimed, Connection, Fence, LeaseLost, Pinned, Report
+from orbitd.store import Ask, Claimed, Connection, Fence, LeaseLost, Pinned, Report
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 
@@ -45,7 +45,7 @@ Act = Callable[[Scene, Connection], object]
 
 def claim(scene: Scene, conn: Connection) -> Claimed | str | None:
     try:
-        return store.claim(conn, scene.owner.child_id, store.new_token(), scene.owner.lanes)
+        return store.claim(conn, scene.owner.child_id, Ask.of(scene.owner.lanes)).claimed
     except LeaseLost:
         return "lease lost"
 
@@ -60,7 +60,7 @@ def retry(scene: Scene, conn: Connection) -> bool:
 
 def finish_and_claim(scene: Scene, conn: Connection) -> bool:
     report = Report.succeeded(scene.stale_or_own, "1")
-    return store.finish_and_claim(conn, scene.owner.child_id, report, store.new_token(), scene.owner.lanes).accepted
+    return store.finish_and_claim(conn, scene.owner.child_id, report, Ask.of(scene.owner.lanes)).accepted
 
 
 def come_again(scene: Scene, conn: Connection) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 from orbitd import store
 from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
-from orbitd.store import Beat, Claimed, Enqueued, FinishedAndClaimed, Lane, Outcome, Place, Report, queries
+from orbitd.store import Ask, Beat, Claimed, Enqueued, FinishedAndClaimed, Lane, Offer, Outcome, Place, Report, queries
 from orbitd.store.rights import WhoWeAre
 from tests.store.fleet import FAILURE, Fleet
 
@@ -18,7 +18,7 @@ FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights"
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
 
 DATACLASSES = {
-    "claim": Claimed,
+    "claim": Offer,
     "register_pipelines": Lane,
     "lanes_of": Lane,
     "enqueue": Enqueued,
@@ -61,8 +61,8 @@ def test_each_statement_can_be_prepared_and_gives_the_columns_of_its_dataclass(u
             pass
         case row if row is Beat:
             assert found == [*field_names(Beat)[:-1], "cancel_runs", "cancel_children"]
-        case row if row is FinishedAndClaimed:
-            assert found == [*field_names(FinishedAndClaimed)[:-1], *field_names(Claimed)]
+        case row if row in {Offer, FinishedAndClaimed}:
+            assert found == [*(name for name in field_names(row) if name != "claimed"), *field_names(Claimed)]
         case row:
             assert found == field_names(row)
 
@@ -106,7 +106,7 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.record_step(conn, fence, "s", "1", 0.1)
         store.record_progress(conn, fence, 0.5, None)
         store.append_logs(conn, fence, [("2026-01-01T00:00:00Z", "info", "x")])
-        answer = store.finish_and_claim(conn, child.child_id, Report.failed(fence, FAILURE), store.new_token(), child.lanes)
+        answer = store.finish_and_claim(conn, child.child_id, Report.failed(fence, FAILURE), Ask.of(child.lanes))
         assert answer.claimed
         tour.come_again(child, asked=(answer.claimed.token, child.lanes))
         store.cancel(conn, ids[2], "me")

@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from orbitd import store
-from orbitd.store import Claimed, Failure, Lane, PipelineSpec, Report
+from orbitd.store import Ask, Claimed, Failure, Lane, PipelineSpec, Report
 from orbitd.store.connection import Connection, connect
 from orbitd.store.steps import append_logs, record_progress, record_step
 from tests.ctl.conftest import Orbitctl
@@ -52,7 +52,7 @@ class Worker:
     def claim(self) -> Claimed:
         """The next run, as soon as there is one."""
         while True:
-            claimed = store.claim(self.conn, self.child_id, store.new_token(), [lane.id for lane in self.lanes])
+            claimed = store.claim(self.conn, self.child_id, Ask.of([lane.id for lane in self.lanes])).claimed
             if claimed is not None:
                 return claimed
 

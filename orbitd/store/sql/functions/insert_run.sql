@@ -1,7 +1,7 @@
 -- Write one run, or find the live one that has the same key: the common part of `enqueue` and `enqueue_many`, which rings
 -- once for all its runs.
 -- Runs in the producer's transaction, so it never waits for another producer, except for one with the very same key.
--- Locks: keys.
+-- Locks: keys; as announce_seq.
 CREATE OR REPLACE FUNCTION orbit.insert_run(
     p_pipeline text, p_args jsonb, p_key text, p_run_at timestamptz, p_tenant text, p_priority int, p_queue text,
     p_ring boolean, OUT o_id bigint, OUT o_created boolean, OUT o_state text, OUT o_lane int, OUT o_seq bigint
@@ -50,6 +50,7 @@ BEGIN
         INSERT INTO orbit.delayed (run_id, due_at, lane, attempt, errors, crashes, flags)
         VALUES (o_id, p_run_at, o_lane, 0, 0, 0, v_flags);
     ELSE
+        PERFORM orbit.announce_seq();
         INSERT INTO orbit.live (run_id, lane, flags) VALUES (o_id, o_lane, v_flags) RETURNING live.seq INTO o_seq;
     END IF;
     INSERT INTO orbit.runs (id, pipeline, queue, priority, lane, seq, tenant, key, args, run_at)

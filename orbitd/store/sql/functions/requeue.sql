@@ -1,6 +1,6 @@
 -- Put runs that wait nowhere (their rows were just deleted by the caller) into `live` with a new seq, in the given order:
 -- called by promote, sort_catch_all and resume. due_at is not looked at.
--- Locks: requeued, by run.
+-- Locks: as announce_seq; requeued, by run.
 CREATE OR REPLACE FUNCTION orbit.requeue(p_runs orbit.delayed[]) RETURNS void
 LANGUAGE plpgsql
 SET enable_seqscan = off SET jit = off
@@ -8,6 +8,7 @@ AS $$
 DECLARE
     v_bell record;
 BEGIN
+    PERFORM orbit.announce_seq();
     FOR v_bell IN
         WITH ready AS (
             INSERT INTO orbit.live (run_id, lane, attempt, errors, crashes, flags)
