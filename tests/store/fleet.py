@@ -16,6 +16,7 @@ from typing import Generic, Self, TypeVar
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
 from orbitd.store import Ask, Claimed, Connection, Enqueued, Failure, Fence, Mode, PipelineSpec, Report
+from tests.support.addresses import around
 
 T = TypeVar("T")
 
@@ -60,8 +61,8 @@ class Fleet:
         self._children: list[Child] = []
         self._host_boots: dict[int, str] = {}
         self.conn = self.connect()
-        self.conn.execute("SET jit = off")  # the checks below are dear to plan, and cheap to run
-        self._watcher = self.connect()
+        self._watcher = self.connect(dsn=around(dsn))
+        self._watcher.execute("SET jit = off")  # the checks below are dear to plan, and cheap to run
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +79,12 @@ class Fleet:
             application_name=f"test {next(self._numbers)}",
         )
         self._connections.append(connection)
+        return connection
+
+    def listener(self) -> Connection:
+        """One that hears the bells, which no pooler passes on."""
+        connection = self.connect(dsn=around(self.dsn))
+        connection.listen()
         return connection
 
     # --- who there is ---
@@ -180,17 +187,20 @@ class Fleet:
 
     def check(self) -> None:
         """What holds after each committed transaction, whatever happened."""
-        assert self.rows(_LOST_OR_DOUBLED) == []
-        assert self.rows(_ENDED_TWICE) == []
-        assert self.rows(_KEYS_OF_NOBODY) == []
-        assert self.rows(_WRONG_PLACES) == []
-        assert self.rows(_STALE_REQUESTS) == []
-        assert self.rows(_REMAINS) == []
+        assert self._seen(_LOST_OR_DOUBLED) == []
+        assert self._seen(_ENDED_TWICE) == []
+        assert self._seen(_KEYS_OF_NOBODY) == []
+        assert self._seen(_WRONG_PLACES) == []
+        assert self._seen(_STALE_REQUESTS) == []
+        assert self._seen(_REMAINS) == []
 
     def check_settled(self) -> None:
         """What holds besides once everything that is ended was taken back."""
         self.check()
-        assert self.rows(_IN_NOBODYS_HANDS) == []
+        assert self._seen(_IN_NOBODYS_HANDS) == []
+
+    def _seen(self, query: str) -> list[tuple[object, ...]]:
+        return self._watcher.execute(query.encode()).fetchall()
 
 
 class Background(Generic[T]):

@@ -12,6 +12,7 @@ from orbitd.errors import ConfigError
 from orbitd.store import Connection
 from orbitd.system.postgres import Cluster
 from tests.store.fleet import Fleet
+from tests.support.addresses import around
 
 
 def connect(dsn: str, call_timeout_seconds: float = 5.0) -> Connection:
@@ -24,7 +25,7 @@ def status_of(pid: int, field: str) -> str:
 
 
 def test_a_call_on_a_stopped_backend_ends_at_its_deadline_as_an_outage(own_cluster: Cluster) -> None:
-    with connect(own_cluster.dsn(), call_timeout_seconds=0.3) as conn:
+    with connect(around(own_cluster.dsn()), call_timeout_seconds=0.3) as conn:
         backend = conn.info.backend_pid
         postmaster = int(status_of(backend, "PPid"))
         assert int(status_of(postmaster, "PPid")) == os.getpid()  # ours, and nobody else's
@@ -141,8 +142,7 @@ def test_nothing_of_a_session_is_used_that_a_transaction_pooler_would_lose(fleet
 
 
 def test_bells_that_ring_during_another_call_are_kept(fleet: Fleet) -> None:
-    listener = fleet.connect()
-    listener.listen()
+    listener = fleet.listener()
     child = fleet.worker("p")
     fleet.enqueue("p")
     for _ in range(3):
