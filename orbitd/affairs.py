@@ -64,7 +64,7 @@ class Affairs:
             case "host":
                 self.boot_id = message["boot_id"]
             case "database":
-                self._note_database(DatabaseNews(message["up"], message["why"], message["command"], is_word=True))
+                self._note_database(DatabaseNews(message["up"], message["why"], message["command"], is_word=True, is_deaf=message["deaf"]))
             case "buried":
                 self.unburied.pop(message["nonce"], None)
             case "handed_back":

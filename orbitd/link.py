@@ -137,6 +137,8 @@ class Link:
                 raise
             except psycopg.Error as error:
                 why = str(error).strip()
+                if isinstance(error, psycopg.errors.ReadOnlySqlTransaction) and self._connection is not None:
+                    self._connection.close()  # the server has become a standby: the primary is elsewhere
             if self._connection is not None and self._connection.closed:
                 self._connection = None
         self._complain(why)
@@ -194,7 +196,7 @@ class Link:
     @contextlib.contextmanager
     def second_connection(self) -> Iterator[Connection]:
         """A connection for the author's own statements, discarded afterwards: nobody knows in what state it is left."""
-        with self._open("transaction") as connection:
+        with self._open() as connection:
             yield connection
 
     def _rest(self, attempts: int) -> None:
@@ -209,7 +211,7 @@ class Link:
         if not host_id:
             raise _NotNow  # the janitor has not joined yet, and rings when it has
         if self._connection is None:
-            self._connection, self._host_id = self._open(f"slot {self._post.slot}"), 0
+            self._connection, self._host_id = self._open(), 0
         if self._host_id != host_id:
             will = page.read()
             self._child_id = store.start_child(
@@ -227,13 +229,14 @@ class Link:
             page.settle()
         return self._connection
 
-    def _open(self, purpose: str) -> Connection:
+    def _open(self) -> Connection:
         database = self._settings.database
         return store.connect(
             database.url,
             connect_timeout_seconds=database.connect_timeout,
             call_timeout_seconds=database.call_timeout,
-            application_name=f"orbitd {self._settings.instance.name} {purpose}",
+            application_name=store.name_of_child(self._settings.instance.name, self._post.slot, self._post.nonce),
+            pooled=database.pooled,
         )
 
     def _known_lanes(self) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orbitd.store.acts import cancel, rerun, resume, retry
 from orbitd.store.claims import claim, finish, finish_and_claim
-from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
+from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, application_name, connect, name_of_child
 from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resolve, dlq_show, resolve_group
 from orbitd.store.faults import Fenced, LeaseLost, SchemaMismatch, is_outage
 from orbitd.store.filters import TERMS as FILTER_TERMS, Filter, parse as parse_filter
@@ -13,6 +13,7 @@ from orbitd.store.hosts import (
     beat,
     end_host,
     end_missing_children,
+    end_sessions,
     interrupt,
     lanes_of,
     reconcile,
@@ -74,6 +75,7 @@ __all__ = [
     "SchemaMismatch",
     "TakenBack",
     "append_logs",
+    "application_name",
     "beat",
     "cancel",
     "check_interrupted",
@@ -89,6 +91,7 @@ __all__ = [
     "dlq_show",
     "end_host",
     "end_missing_children",
+    "end_sessions",
     "enqueue",
     "enqueue_many",
     "finish",
@@ -102,6 +105,7 @@ __all__ = [
     "load_steps",
     "make_partitions",
     "migrate",
+    "name_of_child",
     "parse_filter",
     "pinned",
     "pins_of",

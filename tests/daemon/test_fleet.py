@@ -113,7 +113,7 @@ def test_a_server_session_that_freezes_is_given_up_and_the_run_is_reported_once(
     daemon = begin_apart(WORK, **{"database.call_timeout": "1s", "children.count": 1})
     run_id = daemon.enqueue("holds", until=str(tmp_path / "done"))
     slot = daemon.slot_running(run_id)["slot"]
-    (backend,) = daemon.query("select pid from pg_stat_activity where application_name like %s", [f"orbitd%slot {slot}"])
+    (backend,) = daemon.query("select pid from pg_stat_activity where application_name like %s", [f"orbitd% slot {slot} %"])
     assert own_cluster.is_ours(backend["pid"])
     os.kill(backend["pid"], signal.SIGSTOP)
     try:
