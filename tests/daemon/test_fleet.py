@@ -101,7 +101,8 @@ def deaf() -> Iterator[str]:
 
 def test_an_address_that_never_answers_is_waited_for_and_can_be_left(begin: Begin, deaf: str) -> None:
     daemon = begin(WORK, start=False)
-    daemon.configure(**{"database.url": deaf, "database.connect_timeout": "1s", "database.call_timeout": "1s"})
+    daemon.use_database(deaf)
+    daemon.configure(**{"database.connect_timeout": "1s", "database.call_timeout": "1s"})
     daemon.start(wait=False)
     daemon.await_status(lambda status: status["state"] == "waiting_database" and "timeout" in str(status["problems"]))
     assert daemon.stop() == 0

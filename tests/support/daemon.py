@@ -201,8 +201,8 @@ class Daemon:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[store.Connection]:
-        """A store connection."""
-        with store.connect(self.dsn, connect_timeout_seconds=5, call_timeout_seconds=10, application_name="test") as connection:
+        """A store connection; a test's own questions go around a pooler."""
+        with store.connect(around(self.dsn), connect_timeout_seconds=5, call_timeout_seconds=10, application_name="test") as connection:
             yield connection
 
     def enqueue(self, pipeline: str, **args: object) -> int:
@@ -224,12 +224,12 @@ class Daemon:
 
     def execute(self, sql: str) -> None:
         """Statements without an answer."""
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with psycopg.connect(around(self.dsn), autocommit=True) as connection:
             connection.execute(sql.encode())
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Rows of any query."""
-        with psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row) as connection:
+        with psycopg.connect(around(self.dsn), autocommit=True, row_factory=dict_row) as connection:
             return connection.execute(sql.encode(), parameters).fetchall()
 
 
