@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 _LONGEST_WAIT_SECONDS = 5.0
 _COMPLAINT_SECONDS = 60.0
+_CONNECTION_EVERY_SECONDS = 0.03  # of all children of a host that connect anew
 
 
 class _NotNow(Exception):
@@ -109,10 +110,10 @@ class Link:
         the time of the run in hand stands still. Raises Drained when the child is to leave and holds no run, DataError for a
         value that cannot be stored, and whatever the operation raises that is not the database's.
         """
-        try:
-            return self._try(operation)
-        except _NotNow:
-            with self._orders.clock_stopped():
+        with self._orders.clock_stopped():
+            try:
+                return self._try(operation)
+            except _NotNow:
                 return self._keep_trying(operation)
 
     def _keep_trying(self, operation: Callable[[Connection, int], T]) -> T:
@@ -200,10 +201,13 @@ class Link:
             yield connection
 
     def _rest(self, attempts: int) -> None:
-        """A growing, jittered wait; the bell cuts it short."""
+        """A growing, jittered wait, which the bell cuts short; then our turn among all children, whom the same bell has woken."""
         if self.held is None:
             self._post.record.set_activity(Activity.WAITING, clock.now())
         self._orders.wait(random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(attempts, 10)) + 0.01)
+        if self._connection is None and not self._orders.is_draining:
+            children = sum(1 for record in self._post.slots.records if record.activity)
+            self._orders.wait(random.random() * children * _CONNECTION_EVERY_SECONDS)
 
     def _registered(self) -> Connection:
         """The connection, registered with the host's present incarnation."""

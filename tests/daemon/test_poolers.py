@@ -115,3 +115,15 @@ def test_after_a_failover_the_daemon_works_on_the_new_primary(begin: Begin, pair
     run_id = daemon.enqueue("quick")
     daemon.await_run(run_id, "succeeded")
     daemon.await_status(lambda status: status["state"] == "running" and status["children"]["ready"] == 2)
+
+
+def test_after_an_outage_the_children_do_not_all_connect_at_once(begin_apart: Begin, own_cluster: Cluster) -> None:
+    daemon = begin_apart(WORK, **{"children.count": 16})
+    own_cluster.stop()
+    daemon.await_status(lambda status: status["state"] == "waiting_database")
+    own_cluster.start()
+    with daemon.database() as connection:  # for whoever has nothing to do finds out only when there is work
+        store.enqueue_many(connection, [{"pipeline": "quick"}] * 100)
+    connected = "SELECT extract(epoch FROM backend_start)::float8 AS at FROM pg_stat_activity WHERE application_name LIKE %s"
+    times = [row["at"] for row in eventually(lambda: daemon.query(connected, ["orbitd% slot %"]), lambda rows: len(rows) == 16)]
+    assert max(times) - min(times) > 0.2
