@@ -84,6 +84,7 @@ class Pooler:
             default_pool_size = 20
             max_client_conn = 500
             server_login_retry = 0.1
+            query_wait_timeout = 3
             """)
 
 
