@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -127,3 +128,20 @@ def test_after_an_outage_the_children_do_not_all_connect_at_once(begin_apart: Be
     connected = "SELECT extract(epoch FROM backend_start)::float8 AS at FROM pg_stat_activity WHERE application_name LIKE %s"
     times = [row["at"] for row in eventually(lambda: daemon.query(connected, ["orbitd% slot %"]), lambda rows: len(rows) == 16)]
     assert max(times) - min(times) > 0.2
+
+
+def test_the_janitor_drains_all_that_rings_so_that_its_session_holds_no_horizon(begin: Begin) -> None:
+    """Complaint 11: leo91000/graphile_worker_rs#456; more than the sockets between hold, while it stands still and after."""
+    listener = "SELECT wait_event, backend_xmin FROM pg_stat_activity WHERE application_name LIKE 'orbitd%% janitor'"
+    daemon = begin(WORK)
+    janitor = daemon.pid_of("janitor")
+    assert kill_process_of(daemon, janitor, signal.SIGSTOP)
+    try:
+        daemon.execute("SELECT pg_notify('orbit_cancel', repeat('x', 7000) || n) FROM generate_series(1, 1000) AS n")
+        eventually(lambda: daemon.query(f"{listener} AND wait_event = 'ClientWrite'"))
+    finally:
+        assert kill_process_of(daemon, janitor, signal.SIGCONT)
+    eventually(lambda: daemon.query(listener) == [{"wait_event": "ClientRead", "backend_xmin": None}])
+    assert daemon.query("SELECT pg_notification_queue_usage() AS used") == [{"used": 0.0}]
+    daemon.await_run(daemon.enqueue("quick"), "succeeded")
+    assert daemon.pid_of("janitor") == janitor
