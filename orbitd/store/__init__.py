@@ -6,7 +6,7 @@ from orbitd.client import Enqueued
 from orbitd.store.acts import cancel, rerun, resume, retry
 from orbitd.store.auditing import MOST_FOUND, Audit, audit
 from orbitd.store.claims import claim, finish, finish_and_claim, release
-from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
+from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, application_name, connect, name_of_child
 from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resolve, dlq_show, resolve_group
 from orbitd.store.faults import Fenced, LeaseLost, SchemaMismatch, is_outage
 from orbitd.store.filters import TERMS as FILTER_TERMS, Filter, parse as parse_filter
@@ -15,6 +15,7 @@ from orbitd.store.hosts import (
     beat,
     end_host,
     end_missing_children,
+    end_sessions,
     interrupt,
     lanes_of,
     reconcile,
@@ -84,6 +85,7 @@ __all__ = [
     "Sweep",
     "TakenBack",
     "append_logs",
+    "application_name",
     "audit",
     "beat",
     "cancel",
@@ -102,6 +104,7 @@ __all__ = [
     "end_duty",
     "end_host",
     "end_missing_children",
+    "end_sessions",
     "enqueue",
     "enqueue_many",
     "finish",
@@ -116,6 +119,7 @@ __all__ = [
     "load_steps",
     "make_partitions",
     "migrate",
+    "name_of_child",
     "parse_filter",
     "pinned",
     "pins_of",

@@ -131,6 +131,17 @@ def interrupt(
     return [(run_id, RunState(state)) for run_id, state in conn.execute(_SQL["interrupt"], parameters).fetchall()]
 
 
+def end_sessions(conn: psycopg.Connection[Any], application_name: str) -> int:
+    """End the server's sessions that are at work for this client, which has died; how many there were.
+
+    Behind a pooler a session is known by who has it just now. Without the right to end them there are none.
+    """
+    try:
+        return int(conn.execute(_SQL["end_sessions"], {"application_name": application_name}).fetchall()[0][0])
+    except psycopg.errors.InsufficientPrivilege:
+        return 0
+
+
 def end_host(conn: psycopg.Connection[Any], boot_id: str, cause: str, mode: Mode) -> int:
     """End a host by its boot id, at a clean stop or as its next incarnation; how many runs were taken back."""
     conn.execute(_SQL["end_host"], {"boot_id": boot_id, "cause": cause})

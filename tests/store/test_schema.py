@@ -14,6 +14,7 @@ from orbitd.rules.states import RunState
 from orbitd.store import Beat, Claimed, Enqueued, Lane, Outcome, Place, Report, queries
 from orbitd.store.rights import WhoWeAre
 from tests.store.fleet import FAILURE, Fleet
+from tests.support.addresses import around
 
 FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps", "upkeep"]
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
@@ -106,7 +107,7 @@ def test_the_database_has_the_functions_of_the_files_and_no_others(unwritten: Fl
 def test_every_function_runs(own_fleet: Fleet) -> None:
     """A function's body is checked only when it runs: this tour runs each of them."""
     own_fleet.conn.execute("ALTER DATABASE " + own_fleet.conn.info.dbname + " SET track_functions = 'all'")
-    with Fleet(own_fleet.dsn) as tour:
+    with Fleet(around(own_fleet.dsn)) as tour:  # a session tells its counters when it ends
         child = tour.worker("p", "q")
         conn = child.conn
         ids = store.enqueue_many(conn, [{"pipeline": "p", "key": str(i)} for i in range(6)])

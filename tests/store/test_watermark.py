@@ -243,7 +243,7 @@ def test_a_child_that_finds_the_numbers_gone_back_raises_no_floor(host: Host) ->
     host.work()
     floor = host.floor
     ask = host.search.begin(host.child.lanes, is_board_fresh=False)
-    host.search.end(Offer(1, None))
+    host.search.end(Offer(1, []))
     assert ask.floors
     assert host.floor == floor
     assert host.search._numbers.settled(clock.now() + 1) == 1

@@ -245,7 +245,7 @@ class Traffic:
             return []
         offer = store.claim(conn, child_id, ask)
         search.end(offer)
-        return [offer.claimed.fence] if offer.claimed else []
+        return [claimed.fence for claimed in offer.runs]
 
     def _end(self, conn: Connection, fence: Fence, dice: random.Random) -> None:
         """The run succeeds, some after a while; or it goes back into its old place."""
@@ -253,8 +253,8 @@ class Traffic:
         if luck < 0.02:
             time.sleep(dice.uniform(0, 0.5))
         if luck < 0.01:
-            store.finish(conn, Report.interrupted(fence, Failure(cause="interrupted", error="by somebody")))
-        elif store.finish(conn, Report.succeeded(fence, "1")):
+            store.finish(conn, [Report.interrupted(fence, Failure(cause="interrupted", error="by somebody"))])
+        elif not store.finish(conn, [Report.succeeded(fence, "1")]).fenced:
             with self._lock:
                 self.finished[fence.run_id] += 1
 

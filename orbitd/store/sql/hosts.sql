@@ -46,6 +46,13 @@ SELECT run_id, state
            %(charge)s::text, %(cause)s::text, %(error)s::text, %(stack)s::text, %(hold)s::boolean
        );
 
+-- name: end_sessions
+-- A child has died, and what it was doing in the database goes on and holds its run.
+SELECT count(pg_terminate_backend(pid))::int AS ended
+  FROM pg_stat_activity
+ WHERE application_name = %(application_name)s::text AND datname = current_database() AND pid <> pg_backend_pid()
+   AND xact_start IS NOT NULL;
+
 -- name: end_host
 -- A host stops, or its next incarnation finds what it left.
 SELECT orbit.end_host(id, %(cause)s::text) AS ended FROM orbit.hosts WHERE boot_id = %(boot_id)s::text;
