@@ -37,14 +37,14 @@ def backlog(contest: Contest) -> Results:
 
     def deepen(queue: Queue) -> None:
         _deepen(contest, queue)
-        if not claims:  # ours are the first
+        if contest.ours and not claims:  # ours are the first
             claims.append(_claim_p99(queue))
 
     what = f"{short(contest.effort.backlog)} waiting"
     seen = _against_plain(contest, contest.contenders.values(), deepen)
     yield Line(f"{RATE}, shallow queue", seen.of("plain"))
     yield from _results(contest.ours, seen, what, "that of a shallow queue")
-    yield Verdict("B6", f"claim with {what}, ms: p99", claims[0], Goal("≤", 5))
+    yield from (Verdict("B6", f"claim with {what}, ms: p99", each, Goal("≤", 5)) for each in claims)
 
 
 def wide(contest: Contest) -> Results:

@@ -18,7 +18,7 @@ AHEAD = 1.6
 """A backlog is for so many times the jobs that we think will be done."""
 
 _WARM_JOBS = 100
-_WARM_SECONDS = 0.5
+_WARM_SECONDS = 1.0
 _TRIES = 4
 _PATIENCE_SECONDS = 60.0
 
