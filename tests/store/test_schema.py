@@ -18,7 +18,7 @@ from tests.store.fleet import FAILURE, Fleet
 FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps"]
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
 
-INLINED = {"next_run_id", "fault_in_request"}
+INLINED = {"next_run_id", "fault_in_request", "fault_in_options"}
 """Functions in the language SQL, which become part of the statement that calls them."""
 
 DATACLASSES = {
