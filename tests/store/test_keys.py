@@ -226,6 +226,18 @@ def test_an_enqueue_while_a_failed_run_is_taken_out_of_the_dead_letters_finds_th
     fleet.check()
 
 
+def test_an_enqueue_that_is_about_to_take_a_key_over_sees_that_its_run_is_retried(fleet: Fleet) -> None:
+    run_id, other = ended(fleet, fleet.worker("p"), RunState.FAILED), fleet.connect()
+    let_periods_end(fleet)
+    with fleet.conn.transaction():
+        fleet.conn.execute("SELECT FROM orbit.keys FOR UPDATE")
+        racing = fleet.in_background(other, lambda: ask(other))
+        racing.until_blocked()
+        store.retry(fleet.conn, run_id, "anna")
+    assert racing.result() == Enqueued(run_id, False, RunState.PENDING)
+    fleet.check()
+
+
 def test_a_failed_run_is_not_retried_while_another_has_its_key(fleet: Fleet) -> None:
     child = fleet.worker("p")
     failed = ended(fleet, child, RunState.FAILED)
@@ -243,7 +255,7 @@ def test_a_failed_run_is_not_retried_while_another_has_its_key(fleet: Fleet) -> 
 def test_a_dead_letter_that_is_deleted_takes_its_key_along(fleet: Fleet) -> None:
     run_id = ended(fleet, fleet.worker("p"), RunState.FAILED)
     store.dlq_delete(fleet.conn, run_id)
-    assert ask(fleet.conn).created
+    assert keys(fleet) == []
     fleet.check()
 
 

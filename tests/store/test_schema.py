@@ -19,7 +19,7 @@ from tests.support.addresses import around
 FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps", "upkeep"]
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
 
-INLINED = {"next_run_id", "fault_in_request"}
+INLINED = {"next_run_id", "fault_in_request", "fault_in_options"}
 """Functions in the language SQL, which become part of the statement that calls them."""
 
 DATACLASSES = {

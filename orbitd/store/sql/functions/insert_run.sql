@@ -10,13 +10,16 @@ LANGUAGE plpgsql
 SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
-    v_fault text[] := orbit.fault_in_request(p_pipeline, p_args, p_key, p_key_for, p_run_at, p_tenant, p_priority, p_queue);
+    v_fault text[] := orbit.fault_in_request(p_pipeline, p_args);
     v_known record;
     v_owner record;
     v_lane  int;
     v_seq   bigint;
     v_flags smallint := (p_key IS NOT NULL)::int;
 BEGIN
+    IF v_fault IS NULL AND num_nonnulls(p_key, p_key_for, p_run_at, p_tenant, p_priority, p_queue) > 0 THEN
+        v_fault := orbit.fault_in_options(p_key, p_key_for, p_run_at, p_tenant, p_priority, p_queue);
+    END IF;
     IF v_fault IS NOT NULL THEN
         PERFORM orbit.reject(v_fault[1], v_fault[2]);
     END IF;
