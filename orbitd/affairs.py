@@ -66,7 +66,7 @@ class Affairs:
             case "host":
                 self.boot_id = message["boot_id"]
             case "database":
-                self._note_database(DatabaseNews(message["up"], message["why"], message["command"], is_word=True))
+                self._note_database(DatabaseNews(message["up"], message["why"], message["command"], is_word=True, is_deaf=message["deaf"]))
             case "upkeep":
                 holder = message["holder"] and Holder(**message["holder"])
                 self.upkeep = UpkeepNews([Duty(**duty) for duty in message["duties"]], holder, clock.now())

@@ -29,7 +29,8 @@ _MARGIN_SECONDS = 5.0
 class DatabaseNews:
     """What the janitor last said of the database, and since when it says so: until its first word, since it could say one.
 
-    `is_word`: it has said one. `was_up`: the database has been there once.
+    `is_word`: it has said one. `was_up`: the database has been there once. `is_deaf`: what it announces is not heard,
+    for a pooler is in between, and nobody has said so in the configuration.
     """
 
     is_up: bool = False
@@ -38,6 +39,7 @@ class DatabaseNews:
     since: float = field(default_factory=clock.now)
     is_word: bool = False
     was_up: bool = False
+    is_deaf: bool = False
 
 
 @dataclass(frozen=True, slots=True)

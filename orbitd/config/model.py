@@ -89,6 +89,13 @@ class Database:
         "The address with more rights, for `orbitctl` and `orbitd migrate`; the daemon never opens it. Empty: direct_url, else url.",
         _RESTART,
     )
+    pooled: str = _option(
+        Choice("auto", "yes", "no"),
+        "auto",
+        "Whether the address of url is that of a transaction pooler. Behind one nothing is announced: without a direct_url work is "
+        "found by the poll alone. auto: found out at each connection.",
+        _ROLLING,
+    )
     connect_timeout: float = _option(Duration("100ms", "10m"), "5s", "How long one attempt to connect may take.", _ROLLING)
     call_timeout: float = _option(
         Duration("100ms", "10m"),
@@ -118,6 +125,11 @@ class Database:
     def listen_address(self) -> str:
         """The address for what a transaction pooler breaks."""
         return self.direct_url or self.url
+
+    @property
+    def listen_pooled(self) -> str:
+        """`pooled`, as far as it is known of that address."""
+        return "auto" if self.direct_url else self.pooled
 
 
 @dataclass(frozen=True)

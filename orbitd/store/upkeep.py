@@ -63,12 +63,12 @@ def prune_partitions(conn: psycopg.Connection[Any], retention: Retention) -> int
 
 
 def prune_rows(conn: psycopg.Connection[Any], retention: Retention) -> int:
-    """Delete in batches what is too old and not in a partition that is dropped: runs that were kept, resolved dead letters, hosts.
+    """Delete in batches what is too old and not in a partition that is dropped: runs that were kept, resolved dead letters, keys, hosts.
 
     Returns how many rows. A turn is bounded: the rest is left for the next one.
     """
     gone = 0
-    for statement in ("prune_resolved", "prune_runs", "prune_leftovers", "prune_hosts"):
+    for statement in ("prune_resolved", "prune_runs", "prune_keys", "prune_leftovers", "prune_hosts"):
         for _ in range(_MOST_BATCHES):
             batch = conn.execute(_SQL[statement], retention.parameters() | {"limit": _BATCH}).fetchall()[0][0]
             gone += batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -14,11 +14,17 @@ from tests.support.postgres import Databases
 
 MANY = "SELECT orbit.enqueue_many((SELECT jsonb_agg(jsonb_build_object('pipeline', 'p')) FROM generate_series(1, 5000)))"
 
+BATCH = 10
+
 Act = Callable[[Fleet, Child, Claimed], object]
 
 
 def fail(child: Child, held: Claimed) -> bool:
     return child.finish(Report.failed(held.fence, FAILURE))
+
+
+def claim_many(child: Child) -> Sequence[Claimed]:
+    return store.claim(child.conn, child.child_id, Ask.of(child.lanes, BATCH)).runs
 
 
 def delete(child: Child, held: Claimed) -> None:
@@ -35,6 +41,9 @@ ACTS: dict[str, Act] = {
     "enqueue": lambda fleet, *_: fleet.enqueue("p", key="k"),
     "claim": lambda _, child, __: child.must_claim(),
     "finish": lambda _, child, held: child.succeed(held.fence),
+    "claim many": lambda _, child, __: len(claim_many(child)) == BATCH,
+    "finish many": lambda _, child, __: store.finish(child.conn, [Report.succeeded(run.fence, "1") for run in claim_many(child)]),
+    "release": lambda _, child, __: store.release(child.conn, [run.fence for run in claim_many(child)[:3]]),
     "retry": lambda _, child, held: child.finish(Report.retry(held.fence, 0, FAILURE)),
     "interrupt": lambda fleet, child, held: fleet.crash(child, held.fence, conn=child.conn),
     "start_child": lambda _, child, held: store.start_child(
@@ -89,18 +98,19 @@ def test_no_act_reads_more_than_a_few_rows(crowd: tuple[Fleet, Child, Claimed], 
         fleet.conn = usual
 
 
-def test_claims_are_hot_updates(own_fleet: Fleet) -> None:
+@pytest.mark.parametrize(("want", "runs"), [(1, 3000), (50, 10_000)])
+def test_claims_are_hot_updates(own_fleet: Fleet, want: int, runs: int) -> None:
     child = own_fleet.worker("p")
-    runs = 3000
     query = "SELECT orbit.enqueue_many((SELECT jsonb_agg(jsonb_build_object('pipeline', 'p')) FROM generate_series(1, %s)))"
     own_fleet.conn.execute(query, [runs])
     own_fleet.conn.execute("SELECT pg_stat_reset()")
-    claimed = child.must_claim()
-    for _ in range(runs - 1):
-        report = Report.succeeded(claimed.fence, "1")
-        answer = store.finish_and_claim(child.conn, child.child_id, report, Ask.of(child.lanes))
-        assert answer.claimed is not None
-        claimed = answer.claimed
+    claimed: Sequence[Claimed] = store.claim(child.conn, child.child_id, Ask.of(child.lanes, want)).runs
+    finished = 0
+    while claimed:
+        reports = [Report.succeeded(run.fence, "1") for run in claimed]
+        finished += len(reports)
+        claimed = store.finish_and_claim(child.conn, child.child_id, reports, Ask.of(child.lanes, want)).offer.runs
+    assert finished == runs
     child.conn.close()  # a session's counters are certain to be there when it has ended
     updated, hot = 0, 0
     while updated < runs:

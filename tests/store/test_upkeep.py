@@ -21,7 +21,7 @@ from orbitd.system.postgres import installations
 from orbitd.upkeep import Upkeep
 from tests.store.aging import DAY_SECONDS, age, enqueue_aged, make_day, partition, tables, today
 from tests.store.fleet import FAILURE, Fleet
-from tests.support.postgres import missing_rig
+from tests.support.rigs import missing_rig
 
 HISTORY = ("runs", "outcomes", "steps", "run_logs")
 MONTH = Retention(30 * DAY_SECONDS, 90 * DAY_SECONDS, 14 * DAY_SECONDS)

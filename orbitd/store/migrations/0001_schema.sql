@@ -55,7 +55,9 @@ CREATE TABLE orbit.pipelines (
     signature     jsonb NOT NULL,             -- {"required": [...], "optional": [...], "open": false}
     max_attempts  smallint NOT NULL,          -- so many errors fail a run for good
     max_crashes   smallint NOT NULL,          -- and so many crashes
-    registered_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    needs         text[] NOT NULL DEFAULT '{}',  -- the names in the signature, as an enqueue checks them at once
+    takes         text[]                         -- null: any
 );
 
 -- (queue, pipeline, priority) as a small integer, so that a filter or a pause is a set of integers in a child's memory.
@@ -90,13 +92,17 @@ CREATE TABLE orbit.runs (
 ) PARTITION BY RANGE (id);
 CREATE INDEX runs_key ON orbit.runs (key) WHERE key IS NOT NULL;  -- only runs with a key pay for it
 
--- Idempotency keys of runs that have not ended.
+-- Idempotency keys: each of a run that has not ended, or that ended before the period was over for which it was given the key.
 CREATE TABLE orbit.keys (
-    pipeline text,
-    key      text,
-    run_id   bigint NOT NULL,
-    PRIMARY KEY (pipeline, key)
+    pipeline   text,
+    key        text,
+    run_id     bigint NOT NULL,
+    kept_until timestamptz,                   -- null: the key is free when its run ends
+    run_ended  boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (pipeline, key),
+    CHECK (kept_until IS NOT NULL OR NOT run_ended)
 ) WITH (autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX keys_ended ON orbit.keys (kept_until) WHERE run_ended;  -- what prune_keys looks for; set once, for the few that are kept
 
 CREATE TABLE orbit.cancel_requests (
     run_id bigint PRIMARY KEY,
@@ -130,6 +136,13 @@ CREATE TABLE orbit.live (
     fillfactor = 45,
     autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
     autovacuum_analyze_threshold = 100000, autovacuum_analyze_scale_factor = 0, vacuum_truncate = off
+);
+
+-- Runs that were taken back and wait again in their old place, below the numbers from which claims and looks begin: beats tell
+-- their hosts. A row may outlast the run's waiting; see first_returned.
+CREATE TABLE orbit.returned (
+    lane int NOT NULL,
+    seq  bigint NOT NULL
 );
 
 -- Scheduled, backing off, snoozed. At due_at a janitor moves the run to `live`, with a new seq.

@@ -40,6 +40,10 @@ SELECT orbit.prune_runs(clock_timestamp() - make_interval(secs => %(succeeded)s:
 -- Dead letters that somebody has dealt with.
 SELECT orbit.prune_resolved(clock_timestamp() - make_interval(secs => %(failed)s::float8), %(limit)s::int) AS gone;
 
+-- name: prune_keys
+-- Keys whose period is over.
+SELECT orbit.prune_keys(%(limit)s::int);
+
 -- name: prune_leftovers
 -- What is kept aside of runs.
 SELECT orbit.prune_leftovers(
