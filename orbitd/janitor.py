@@ -4,8 +4,9 @@
     bells         rings idle children when the database announces work (LISTEN), or a beat finds some
     bury          takes back the runs of a dead child, at once
     reconcile     takes back what belongs to nobody, at its start and once a minute
-    partitions    made ahead, once an hour
+    upkeep        the fleet's duties, in a thread of its own: see `upkeep.py`
     rescue        takes back the runs of hosts whose lease has lapsed
+    watermark     finds the runs of producers who commit late
 
 One loop: sleep on the arbiter's channel, the database's notifications and the next duty. Its own death loses nothing: the
 lease outlasts its restart, and the arbiter tells the next one what is still to be buried. A database that is down is a
@@ -39,9 +40,10 @@ from orbitd.system.log.entry import Entry
 from orbitd.system.log.redact import masked
 from orbitd.system.log.sink import Sink
 from orbitd.system.slots import SharedSlots
+from orbitd.upkeep import Upkeep
+from orbitd.watermark import Watermark
 
 _RECONCILE_SECONDS = 60.0
-_PARTITIONS_SECONDS = 3600.0
 _SHORTEST_PAUSE_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 5.0
 _LEASE_MARGIN = 0.1
@@ -104,13 +106,15 @@ class Janitor:
         self._lanes: frozenset[int] = frozenset()
         self._are_lanes_known = False
         self._is_asked_for_work = False
+        self._watermark = Watermark(self._slots)
         self._graves: deque[_Grave] = deque()
         self._told_database: tuple[bool, str | None, bool] | None = None
         self._connection: Connection | None = None
         self._host_id = 0
         self._attempts = 0
         self._is_stopping = self._is_deaf = False
-        self._beat_at = self._next_beat = self._next_reconcile = self._next_partitions = 0.0
+        self._upkeep = Upkeep(self._tell)
+        self._beat_at = self._next_beat = self._next_reconcile = 0.0
 
     def work(self) -> None:
         """Do the duties until told to stop. Raises ChannelClosed."""
@@ -142,15 +146,9 @@ class Janitor:
         if now >= self._next_reconcile:
             self._reconcile(self._connection)
             self._next_reconcile = now + _RECONCILE_SECONDS
-        if now >= self._next_partitions:
-            self._make_partitions(self._connection)
-            self._next_partitions = now + _PARTITIONS_SECONDS
+        self._upkeep.speak()
+        self._ring_idle(self._watermark.look(self._connection))
         self._answer_notifications(self._connection)
-
-    def _make_partitions(self, connection: Connection) -> None:
-        """Have partitions for the coming days. Whoever holds a table just now may be making them, or reads for long: next time."""
-        with contextlib.suppress(psycopg.errors.LockNotAvailable):
-            store.make_partitions(connection)
 
     def _tick(self) -> None:
         """Show that we turn: also before each call to the database, so that only one which outlasts its deadline looks like a stall."""
@@ -183,7 +181,7 @@ class Janitor:
             option = "direct_url" if database.direct_url else "url"
             log.warn("poll_only", why=f"database.{option} leads through a pooler, which announces nothing")
         self._is_deaf = connection.is_pooled
-        self._slots.board.forget_floors()
+        self._watermark.reset()
         self._next_beat = 0.0
         return connection
 
@@ -205,6 +203,7 @@ class Janitor:
         self._tell({"type": "host", "boot_id": self._boot_id})
         self._make_lanes(connection, pipelines)
         self._next_reconcile = self._next_beat = 0.0
+        self._upkeep.attend(self._settings, self._host_id)
         self._publish(asked_at, self._settings.host.lease)
 
     def _make_lanes(self, connection: Connection, pipelines: list[Message]) -> None:
@@ -237,7 +236,7 @@ class Janitor:
     def _beat(self, connection: Connection) -> None:
         self._tick()
         self._beat_at = asked_at = clock.now()
-        beat = store.beat(connection, self._host_id, self._settings.host.lease)
+        beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease)
         if not beat.alive:
             self._start_afresh()
             return
@@ -247,8 +246,6 @@ class Janitor:
         if beat.others_lapsed:
             self._rescue(connection)
         has_work = not self._lanes.isdisjoint(beat.lanes_with_work)
-        for lane in beat.lanes_with_work:
-            self._slots.board.ring(lane)
         if has_work:
             self._ring_idle(len(self._slots.records))
         if self._is_asked_for_work:
@@ -416,7 +413,7 @@ class Janitor:
             poll.modify(self._channel, select.POLLIN | select.POLLOUT)
         if self._connection is not None:
             poll.register(self._connection, select.POLLIN)
-            seconds = min(self._next_beat, self._next_reconcile) - now
+            seconds = min(self._next_beat, self._next_reconcile, self._watermark.next_look) - now
         elif self._attempts:
             seconds = random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(self._attempts, 10))
         else:

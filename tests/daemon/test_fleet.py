@@ -128,10 +128,10 @@ def test_a_server_session_that_freezes_is_given_up_and_the_run_is_reported_once(
 def test_a_missing_function_is_waited_for_and_the_children_stay(begin: Begin) -> None:
     daemon = begin(WORK)
     before = daemon.child_pids()
-    daemon.execute("alter function orbit.claim(int, bigint, int[]) rename to claim_gone")
+    daemon.execute("alter function orbit.claim rename to claim_gone")
     run_id = daemon.enqueue("quick")
     eventually(lambda: daemon.events("database_call_failed"))
-    daemon.execute("alter function orbit.claim_gone(int, bigint, int[]) rename to claim")
+    daemon.execute("alter function orbit.claim_gone rename to claim")
     daemon.await_run(run_id, "succeeded")
     assert daemon.child_pids() == before
 

@@ -148,7 +148,7 @@ def test_a_child_whose_row_was_ended_registers_anew(begin: Begin) -> None:
 
 def test_a_child_that_the_database_refuses_can_be_drained(begin: Begin) -> None:
     daemon = begin(WORK, **{"shutdown.drain_timeout": "60s"})
-    daemon.execute("alter function orbit.claim(int, bigint, int[]) rename to claim_away")
+    daemon.execute("alter function orbit.claim rename to claim_away")
     daemon.enqueue("quick")
     eventually(lambda: len(daemon.events("database_call_failed")) > 1)
     assert daemon.stop() == 0

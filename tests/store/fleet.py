@@ -15,7 +15,7 @@ from typing import Generic, Self, TypeVar
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Ask, Claimed, Connection, Enqueued, Failure, Fence, Mode, PipelineSpec, Report
+from orbitd.store import Ask, Claimed, Connection, Enqueued, Failure, Fence, FinishedAndClaimed, Mode, PipelineSpec, Report
 from tests.support.addresses import around
 
 T = TypeVar("T")
@@ -44,7 +44,10 @@ class Child:
         return claimed
 
     def finish(self, report: Report) -> bool:
-        return store.finish(self.conn, report)
+        return not store.finish(self.conn, [report]).fenced
+
+    def go_on(self, report: Report, ask: Ask | None = None) -> FinishedAndClaimed:
+        return store.finish_and_claim(self.conn, self.child_id, [report], ask or Ask.of(self.lanes))
 
     def succeed(self, fence: Fence) -> bool:
         return self.finish(Report.succeeded(fence, '{"done": true}'))
@@ -254,7 +257,7 @@ _IS_BLOCKED = """
 _WIPE = "".join(
     f"DELETE FROM orbit.{table};"
     for table in (
-        *("live", "delayed", "interrupted", "requeued", "keys", "cancel_requests", "failed"),
+        *("live", "returned", "delayed", "interrupted", "requeued", "keys", "cancel_requests", "failed"),
         *("runs", "outcomes", "steps", "run_progress", "run_logs", "children", "hosts", "pipelines", "lanes WHERE id > 1"),
     )
 ).encode()
@@ -284,7 +287,7 @@ _KEYS_OF_NOBODY = f"""
       FROM orbit.runs r
       JOIN ({_PLACES}) p ON p.run_id = r.id
       LEFT JOIN orbit.keys k ON k.pipeline = r.pipeline AND k.key = r.key AND k.run_id = r.id
-     WHERE r.key IS NOT NULL AND (k.run_id IS NULL) <> (p.place = 'ended')
+     WHERE r.key IS NOT NULL AND coalesce(k.run_ended, true) <> (p.place = 'ended')
 """
 
 _WRONG_PLACES = f"""

@@ -21,8 +21,13 @@ SELECT id, queue, pipeline, priority
 
 -- name: beat
 -- Every few seconds, and when a bell rings.
-SELECT alive, lease_seconds_left, lanes, lanes_with_work, next_due_seconds, others_lapsed, cancel_runs, cancel_children
-  FROM orbit.beat(%(host)s::int, %(lease_seconds)s::float8);
+SELECT alive, server_since, last_seq, lease_seconds_left, lanes, lanes_with_work, first_seqs, next_due_seconds, others_lapsed,
+       cancel_runs, cancel_children
+  FROM orbit.beat(%(host)s::int, %(lease_seconds)s::float8, %(lanes)s::int[], %(floors)s::bigint[]);
+
+-- name: sweep
+-- While there are claims: who has committed late?
+SELECT server_since, last_seq, safe_seq, lanes, seqs FROM orbit.sweep(%(lanes)s::int[], %(bounds)s::bigint[]);
 
 -- name: start_child
 -- A child has connected, for the first time or again.
