@@ -5,8 +5,8 @@ one that none can tell from the original is named, with the reason, in tests/sto
 
 The tests are collected once. First a process runs them all, to learn which test calls which functions. Then each mutant is put into
 the database that tests take for a freshly migrated one, and a process, forked from the one that has collected, runs those tests that
-call the function: what killed its siblings first, then cases with its name, then one case of each, until one fails or the seconds are
-over. What was learned, and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again
+call the function: what killed its siblings first, then one case of each, those with its name before others, until one fails or the
+seconds are over. What was learned, and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again
 forgets it.
 
 Exits 1 when a mutant survives that nobody has given a reason for.
@@ -217,10 +217,10 @@ class Hunt:
         first = [test for test, _ in self._killers.get(function, Counter()).most_common(_MOST_KILLERS_FIRST)]
         words = callers(function)
         seen: Counter[str] = Counter()
-        ranked: list[tuple[bool, int, str]] = []
+        ranked: list[tuple[int, bool, str]] = []
         for line in sorted(concerned, key=lambda line: float(line["seconds"])):
-            sentence, _, case = line["test"].partition("[")
-            ranked.append((not any(word in case for word in words), seen[sentence], line["test"]))
+            sentence = line["test"].partition("[")[0]
+            ranked.append((seen[sentence], not any(word in line["test"] for word in words), line["test"]))
             seen[sentence] += 1
         ranked.sort(key=lambda rank: rank[:2])
         return list(dict.fromkeys([*first, *(test for *_, test in ranked)]))
