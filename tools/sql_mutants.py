@@ -5,9 +5,8 @@ one that none can tell from the original is named, with the reason, in tests/sto
 
 The tests are collected once. First a process runs them all, to learn which test calls which functions. Then each mutant is put into
 the database that tests take for a freshly migrated one, and a process, forked from the one that has collected, runs those tests that
-call the function: what killed its siblings first, then one case of each, those with its name before others, until one fails or the
-seconds are over. What was learned, and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again
-forgets it.
+call the function: new ones first, then what killed its siblings, then one case of each, until one fails or the seconds are over. What
+was learned, and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again forgets it.
 
 Exits 1 when a mutant survives that nobody has given a reason for.
 """
@@ -206,7 +205,8 @@ class Hunt:
             self._idle.append(workshop)
             self._tell(mutant, f"(PostgreSQL refuses it: {str(error).splitlines()[0]})", 0)
             return
-        tests = [items[test] for test in self._order(mutant.function) if test in items]
+        new = items.keys() - {line["test"] for line in self._calls}
+        tests = [items[test] for test in (*sorted(new), *self._order(mutant.function)) if test in items]
         if not (pid := self._fork(workshop)):
             self._kill(tests, answer)
         self._trials[pid] = Trial(mutant, workshop, answer)
@@ -276,6 +276,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("functions", nargs="*", help="only mutants of these functions")
     parser.add_argument("--again", action="store_true", help="also those that were killed before, and learn anew what the tests call")
+    parser.add_argument("--tests", nargs="*", default=["tests/store"], help="only tests in these files (tests/store)")
     parser.add_argument("--seconds", type=float, default=60, help="how long to try each (60)")
     parser.add_argument("--processes", type=int, default=2, help="how many at a time (2)")
     return parser.parse_args()
@@ -289,7 +290,7 @@ def main() -> int:
         _KILLED.unlink(missing_ok=True)
     hunt = Hunt(args)
     quiet = ["-q", "-s", "--no-header", "--no-summary", "-p", "no:randomly", "-p", "no:cacheprovider"]
-    pytest.main([*quiet, "--rootdir", str(ROOT), str(ROOT / "tests" / "store")], plugins=[hunt])
+    pytest.main([*quiet, "--rootdir", str(ROOT), *(str(ROOT / tests) for tests in args.tests)], plugins=[hunt])
     print(f"\n{len(hunt.survivors)} survive that nobody has given a reason for", *hunt.survivors, sep="\n  ")
     return 1 if hunt.survivors else 0
 
