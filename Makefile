@@ -1,6 +1,6 @@
 # The verbs of the workbench; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help venv run check test test-fast test-faults bench bench-supervision manual session format
+.PHONY: help venv run check test test-fast test-faults test-mutants soak bench bench-supervision manual session format
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -44,6 +44,12 @@ test-fast: venv  ## every test that takes milliseconds: no daemon, nothing slow
 
 test-faults: venv  ## long storms of signals and kills, and a fault at every step; ORBITD_STORM_SECONDS=120
 	ORBITD_STORM_SECONDS=$(or $(ORBITD_STORM_SECONDS),120) $(BIN)/pytest tests/daemon/test_storms.py tests/daemon/test_steps_fail.py
+
+test-mutants: venv  ## leave out each guard of the SQL once: some test must fail; MUTANTS="finish claim_next --seconds 60"
+	$(BIN)/python tools/sql_mutants.py $(MUTANTS)
+
+soak: venv  ## 100 000 runs under kills of everything, then an audit; ORBITD_SOAK_RUNS=100000
+	ORBITD_SOAK_RUNS=$(or $(ORBITD_SOAK_RUNS),100000) $(BIN)/pytest -s tests/daemon/test_soak.py
 
 bench: venv  ## measure, beside a hand-written loop on the same machine
 	$(BIN)/python -m bench

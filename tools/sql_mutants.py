@@ -3,10 +3,10 @@
 A mutant is a function with one condition of a WHERE, or one lock, left out (tests/support/mutants.py). Some test must fail for it;
 one that none can tell from the original is named, with the reason, in tests/store/equivalent_mutants.toml.
 
-The tests are collected once. First a process runs them all, to learn which test calls which functions. Then each mutant is put into
-the database that tests take for a freshly migrated one, and a process, forked from the one that has collected, runs those tests that
-call the function: new ones first, then what killed its siblings, then one case of each, until one fails or the seconds are over. What
-was learned, and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again forgets it.
+The tests are collected once. First a process runs all that are new, to learn which test calls which functions. Then each mutant is put
+into the database that tests take for a freshly migrated one, and a process, forked from the one that has collected, runs those tests
+that call the function: what killed its siblings first, then one case of each, until one fails or the seconds are over. What was learned,
+and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again forgets it.
 
 Exits 1 when a mutant survives that nobody has given a reason for.
 """
@@ -125,12 +125,13 @@ class Hunt:
     def _record(self, items: list[pytest.Item], log: Path) -> NoReturn:
         """Run all tests, and write down which functions each has called."""
         try:
-            with log.open("rb") as stream, _CALLS.open("w") as calls:
+            with log.open("rb") as stream, _CALLS.open("a") as calls:
                 for item, following in zip(items, [*items[1:], None], strict=True):
-                    began = time.monotonic()
+                    began, self._failed = time.monotonic(), None
                     item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
-                    called = sorted({name.decode() for name in _CALL.findall(stream.read())})
-                    line = {"test": item.nodeid, "seconds": round(time.monotonic() - began, 2), "calls": called}
+                    called = {name.decode() for name in _CALL.findall(stream.read())}
+                    line = {"test": item.nodeid, "seconds": round(time.monotonic() - began, 2)}
+                    line["calls"] = [] if self._failed else sorted(called)  # who fails anyway kills nobody
                     calls.write(json.dumps(line) + "\n")
         finally:
             os._exit(0)
@@ -155,8 +156,11 @@ class Hunt:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """All mutants, one after the other."""
         items = [item for item in session.items if not item.get_closest_marker("slow")]
-        if self._args.again or not _CALLS.exists():
-            self._learn(items)
+        if self._args.again:
+            _CALLS.unlink(missing_ok=True)
+        known = {line["test"] for line in lines(_CALLS)}
+        if new := [item for item in items if item.nodeid not in known]:
+            self._learn(new)
         self._calls = lines(_CALLS)
         for line in lines(_KILLED):
             self._killers.setdefault(line["function"], Counter())[line["by"]] += 1
@@ -181,7 +185,7 @@ class Hunt:
         try:
             for path in FUNCTIONS.glob("*.sql"):
                 workshop.write(talking(path.stem, path.read_text("utf-8")))
-            print(f"{len(items)} tests run once, to learn what they call", flush=True)
+            print(f"{len(items)} tests run once, to learn what each calls", flush=True)
             if not (pid := self._fork(workshop)):
                 self._record(items, workshop.cluster.folder / "log")
             os.waitpid(pid, 0)
@@ -205,8 +209,7 @@ class Hunt:
             self._idle.append(workshop)
             self._tell(mutant, f"(PostgreSQL refuses it: {str(error).splitlines()[0]})", 0)
             return
-        new = items.keys() - {line["test"] for line in self._calls}
-        tests = [items[test] for test in (*sorted(new), *self._order(mutant.function)) if test in items]
+        tests = [items[test] for test in self._order(mutant.function) if test in items]
         if not (pid := self._fork(workshop)):
             self._kill(tests, answer)
         self._trials[pid] = Trial(mutant, workshop, answer)

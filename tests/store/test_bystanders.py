@@ -14,10 +14,14 @@ from orbitd.rules.states import Charge, RunState
 from orbitd.store import Report
 from tests.store.fleet import FAILURE, Fleet
 
-_OF_RUNS = (
-    "runs.id live.run_id delayed.run_id interrupted.run_id requeued.run_id keys.run_id cancel_requests.run_id outcomes.run_id".split()
+_COLUMNS = {"runs": "id"} | dict.fromkeys(
+    (
+        *("live", "delayed", "interrupted", "requeued", "keys", "cancel_requests"),
+        *("outcomes", "failed", "steps", "run_logs", "run_progress"),
+    ),
+    "run_id",
 )
-_OF_RUNS += "failed.run_id steps.run_id run_logs.run_id run_progress.run_id".split()
+"""Where each table has the id of its run."""
 
 
 class Scene:
@@ -65,8 +69,7 @@ class Scene:
     def rows(self) -> dict[str, list[object]]:
         """Everything of the bystanders and of their host."""
         rows: dict[str, list[object]] = {}
-        for place in _OF_RUNS:
-            table, column = place.split(".")
+        for table, column in _COLUMNS.items():
             query = f"SELECT to_jsonb(t) FROM orbit.{table} t WHERE {column} = ANY (%s) ORDER BY t::text"
             rows[table] = [row[0] for row in self.fleet.rows(query, self.bystanders)]
         query = "SELECT to_jsonb(c) FROM orbit.children c WHERE c.host <> %s ORDER BY c.id"
@@ -162,8 +165,9 @@ def ask_again(scene: Scene) -> None:
     for _ in range(2):
         assert scene.fleet.enqueue("p", key="k") == scene.run
         assert scene.fleet.enqueue("q", key="k") == theirs
-    scene.fleet.enqueue("q", key="new")
-    assert scene.other.claim() is not None
+    new = scene.fleet.enqueue("q", key="new")
+    lane = "SELECT pipeline FROM orbit.live JOIN orbit.lanes ON lanes.id = live.lane WHERE run_id = %s"
+    assert scene.fleet.value(lane, new) == "q"
 
 
 def one_child_dies(scene: Scene) -> None:
