@@ -91,7 +91,7 @@ class Hunt:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
         self._workshop: Workshop | None = None  # in a process of tests: its own
-        self._failed: str | None = None
+        self._failed: list[str] = []
         self._calls: list[dict[str, Any]] = []
         self._killers: dict[str, Counter[str]] = {}
         self._trials: dict[int, Trial] = {}
@@ -111,7 +111,7 @@ class Hunt:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A test has failed: the mutant is dead."""
         if report.failed:
-            self._failed = report.nodeid
+            self._failed.append(report.nodeid)
 
     def _fork(self, workshop: Workshop) -> int:
         """As os.fork; the new process has the workshop, and says nothing."""
@@ -127,11 +127,12 @@ class Hunt:
         try:
             with log.open("rb") as stream, _CALLS.open("a") as calls:
                 for item, following in zip(items, [*items[1:], None], strict=True):
-                    began, self._failed = time.monotonic(), None
+                    began = time.monotonic()
                     item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
                     called = {name.decode() for name in _CALL.findall(stream.read())}
                     line = {"test": item.nodeid, "seconds": round(time.monotonic() - began, 2)}
-                    line["calls"] = [] if self._failed else sorted(called)  # who fails anyway kills nobody
+                    # who fails without a mutant kills none
+                    line["calls"] = [] if item.nodeid in self._failed else sorted(called)
                     calls.write(json.dumps(line) + "\n")
         finally:
             os._exit(0)
@@ -144,7 +145,7 @@ class Hunt:
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
                 if self._failed or time.monotonic() > deadline:
                     break
-            answer.write_text(self._failed or "")
+            answer.write_text("".join(self._failed[:1]))
         except BaseException:  # noqa: BLE001  the process ends here whatever happened
             answer.write_text(f"({traceback.format_exc().splitlines()[-1]})")
         finally:

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
-import psycopg
 import pytest
 
 from orbitd import store
@@ -126,7 +125,8 @@ def test_whatever_is_killed_no_run_is_lost_and_none_finishes_twice(begin_apart: 
     eventually(soak.unfinished, lambda runs: runs == 0, seconds=PATIENCE_SECONDS)
     seconds = time.monotonic() - began
     (seen,) = daemon.query(
-        "select count(*) filter (where outcome = 'succeeded') as finishes, count(distinct run_id) filter (where outcome = 'succeeded') as runs,"
+        "select count(*) filter (where outcome = 'succeeded') as finishes,"
+        " count(distinct run_id) filter (where outcome = 'succeeded') as runs,"
         " count(*) filter (where outcome = 'interrupted') as interrupted from orbit.outcomes"
     )
     print(json.dumps({"runs": RUNS, "seconds": round(seconds), "interrupted": seen["interrupted"], **soak.strokes}))
