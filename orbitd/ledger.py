@@ -20,6 +20,8 @@ from orbitd.store import Connection, Fence
 from orbitd.system import log
 from orbitd.units import rfc3339
 
+COURIER = "courier"
+
 
 class Courier:
     """Carries what a run says about itself (log lines, progress) to the database, at most once a second, in one batch.
@@ -84,7 +86,7 @@ class Courier:
     def _wake(self) -> None:
         self._has_something.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._carry, name="courier", daemon=True)
+            self._thread = threading.Thread(target=self._carry, name=COURIER, daemon=True)
             self._thread.start()
 
     def _carry(self) -> None:
