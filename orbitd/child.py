@@ -17,7 +17,6 @@ import signal
 import sys
 import threading
 import traceback
-from dataclasses import replace
 from typing import Any, NoReturn
 from weakref import WeakSet
 
@@ -118,6 +117,7 @@ class Child:
         self._link = Link(post, settings, orders, batches)
         self._hand = Hand(self._link, orders)
         self._known_threads = WeakSet(threading.enumerate())
+        self._shown = ""
 
     def work(self) -> int:
         """Work until drained."""
@@ -190,7 +190,7 @@ class Child:
         about: dict[str, Any] = {"run": fence.run_id, "pipeline": pipeline.name, "attempt": claimed.attempt}
         ledger = RunLedger(self._link, fence, courier, run, about, keeps_log=self._settings.logging.per_run)
         context = context_for(pipeline, attempt, ledger, interruption)
-        self._title(f"{pipeline.name} {short_id(fence.run_id)}")
+        self._title(pipeline.name if self._hand.is_batch else f"{pipeline.name} {short_id(fence.run_id)}")
         record.pipeline, record.run_id = pipeline.name, fence.run_id  # after its deadline: whoever sees the run can rely on that
         record.set_activity(Activity.BUSY, started)
         with hearing(context.log):
@@ -203,11 +203,11 @@ class Child:
         seconds = ended_at - started
         log.event("run_ended", **about, outcome=ended.kind, seconds=round(seconds, 3), error=ended.error or None)
         self._link.note_run(claimed.lane, seconds)
-        report = report_of(ended, claimed, pipeline, self._settings, run.stack)
+        report = report_of(ended, claimed, pipeline, self._settings, seconds if self._hand.is_batch else None, run.stack)
         record.runs += 1
         if report and report.outcome in _COUNTED:
             record.count(ended_at, seconds, has_failed=report.outcome is not Outcome.SUCCEEDED)
-        return replace(report, seconds=seconds) if report and self._hand.is_batch else report
+        return report
 
     def _warn_of_leftovers(self, run_id: int, pipeline: str) -> None:
         """A thread that a run has left behind goes on beside the next one: say so once, of the run that did it."""
@@ -217,21 +217,32 @@ class Child:
             log.warn("threads_left", run=run_id, pipeline=pipeline, threads=",".join(thread.name for thread in left))
 
     def _title(self, what: str) -> None:
-        setproctitle(f"orbitd: child {self._post.slot} g{self._post.generation} {what}")
+        """Say what we do, to those who list processes; nothing is written when it is the same as before."""
+        if what != self._shown:
+            self._shown = what
+            setproctitle(f"orbitd: child {self._post.slot} g{self._post.generation} {what}")
 
 
 def report_of(  # noqa: PLR0911 - one way out for each way to end
-    ended: Ended, claimed: Claimed, pipeline: Pipeline[..., object], settings: Settings, stack: str | None = None
+    ended: Ended,
+    claimed: Claimed,
+    pipeline: Pipeline[..., object],
+    settings: Settings,
+    seconds: float | None = None,
+    stack: str | None = None,
 ) -> Report | None:
-    """What the store is told of an attempt; None when there is nothing to tell. `stack`: where it stood when its time was up."""
+    """What the store is told of an attempt; None when there is nothing to tell.
+
+    `seconds`: how long it took, if it waited for its turn after the claim; `stack`: where it stood when its time was up.
+    """
     fence = claimed.fence
+    if ended.kind is EndKind.SUCCEEDED:
+        return Report.succeeded(fence, ended.result_text or "null", seconds)
     cause = EndKind.ERROR if ended.kind is EndKind.RETRY else ended.kind
     failure = Failure(cause=cause.value, error=ended.error, traceback=ended.traceback, stack=stack)
     match ended.kind:
         case EndKind.FENCED:
             return None
-        case EndKind.SUCCEEDED:
-            return Report.succeeded(fence, ended.result_text or "null")
         case EndKind.SNOOZE:
             return Report.snoozed(fence, ended.delay_seconds or 0.0)
         case EndKind.CANCELLED:

@@ -163,10 +163,11 @@ class Hand:
             time.sleep(LATE_SECONDS)
             with self._lock:
                 now = clock.now()
-                if self._reports and now >= self._untold_since + LATE_SECONDS:
+                running_seconds = now - self._running_since if self._running_since else 0.0
+                if self._reports and running_seconds >= LATE_SECONDS:  # else the main thread is about to tell them
                     self._tell(self._link.try_call)
                 if self._waiting:
-                    is_slow = 0 < self._running_since < now - PATIENCE_SECONDS
+                    is_slow = running_seconds > PATIENCE_SECONDS
                     self._hand_back(list(self._waiting) if is_slow else self._unwanted(), self._link.try_call)
                 if not self._waiting and not self._reports:
                     self._is_watched.clear()
