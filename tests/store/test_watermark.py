@@ -95,7 +95,7 @@ class Host:
         for _ in range(2):
             self.search._numbers.note(int(str(self.fleet.value("SELECT last_value FROM orbit.ready_numbers"))), clock.now())
             self.search._numbers._newer_at -= 1
-        ask = self.search.begin(self.child.lanes, is_board_fresh=is_board_fresh)
+        ask = self.search.begin(self.child.lanes, {}, is_board_fresh=is_board_fresh)
         if not ask.floors:
             return None
         offer = store.claim(self.child.conn, self.child.child_id, ask)
@@ -243,7 +243,7 @@ def test_a_child_that_finds_the_numbers_gone_back_raises_no_floor(host: Host) ->
     host.fleet.enqueue("p")
     host.work()
     floor = host.floor
-    ask = host.search.begin(host.child.lanes, is_board_fresh=False)
+    ask = host.search.begin(host.child.lanes, {}, is_board_fresh=False)
     host.search.end(Offer(1, []))
     assert ask.floors
     assert host.floor == floor
@@ -258,7 +258,7 @@ def test_where_the_janitor_is_silent_children_search_in_full_now_and_then(host: 
     assert host.claim() is None
     assert [must(host.claim(is_board_fresh=False)).run_id for _ in late] == late  # while there are any, again at once
     assert host.claim(is_board_fresh=False) is None
-    assert host.search.begin(host.child.lanes, is_board_fresh=False).floors == {host.lane: host.floor}
+    assert host.search.begin(host.child.lanes, {}, is_board_fresh=False).floors == {host.lane: host.floor}
     assert host.floor > 0
 
 

@@ -226,7 +226,7 @@ class Traffic:
                 lanes = [lane.id for lane in store.lanes_of(conn, PIPELINES)]
                 while not self.is_over:
                     if not will.held:
-                        ask = search.begin(lanes, is_board_fresh=True)
+                        ask = search.begin(lanes, {}, is_board_fresh=True)
                         will.asked = (ask.token, list(ask.floors))
                         will.held = self._claim(conn, child_id, search, ask, dice)
                         will.asked = None
