@@ -155,6 +155,7 @@ class Child:
 
     def _say_idle(self) -> None:
         self._post.record.set_activity(Activity.IDLE, clock.now())
+        self._post.slots.tell_idle()
         self._title("idle")
 
     def _sleep(self) -> None:

@@ -18,11 +18,11 @@ import contextlib
 import json
 import os
 import random
-import re
 import select
 import uuid
 from collections import deque
 from dataclasses import dataclass
+from math import ceil
 
 import psycopg
 from setproctitle import setproctitle
@@ -31,7 +31,7 @@ from orbitd import __version__, store
 from orbitd.config import Settings
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.queues import is_served
-from orbitd.rules.states import Activity, Charge
+from orbitd.rules.states import Charge
 from orbitd.store import Connection, Fence, Lane, Mode, PipelineSpec
 from orbitd.system import clock, log, privileges, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
@@ -39,6 +39,7 @@ from orbitd.system.log.entry import Entry
 from orbitd.system.log.redact import masked
 from orbitd.system.log.sink import Sink
 from orbitd.system.slots import SharedSlots
+from orbitd.waking import Deaf, Waking
 
 _RECONCILE_SECONDS = 60.0
 _PARTITIONS_SECONDS = 3600.0
@@ -47,7 +48,6 @@ _LONGEST_WAIT_SECONDS = 5.0
 _LEASE_MARGIN = 0.1
 _PUT_OFF_SECONDS = 5.0
 _NEWS_LEVELS = ("warning", "error", "critical")
-_BELL = re.compile(r"([0-9]{1,9}) ([0-9]{1,18}) ([0-9]{1,9})", re.ASCII)
 
 
 def main(channel_fd: int) -> int:
@@ -101,7 +101,7 @@ class Janitor:
         self._boot_id: str = configuration["boot_id"] or str(uuid.uuid4())
         self._pipelines: list[Message] | None = None
         self._all_lanes: frozenset[int] = frozenset()
-        self._lanes: frozenset[int] = frozenset()
+        self._waking = Waking(self._slots)
         self._are_lanes_known = False
         self._is_asked_for_work = False
         self._graves: deque[_Grave] = deque()
@@ -116,11 +116,15 @@ class Janitor:
         """Do the duties until told to stop. Raises ChannelClosed."""
         while not self._is_stopping:
             self._tick()
+            self._waking.hush()
             self._listen_to_arbiter()
             try:
                 self._do_duties()
             except store.LeaseLost:
                 self._start_afresh()
+            except Deaf:
+                log.warn("listener_deaf")
+                self._close()
             except (psycopg.Error, OrbitError) as error:
                 self._lose(error)
             self._sleep()
@@ -145,7 +149,10 @@ class Janitor:
         if now >= self._next_partitions:
             self._make_partitions(self._connection)
             self._next_partitions = now + _PARTITIONS_SECONDS
-        self._answer_notifications(self._connection)
+        if self._waking.answer(self._connection):
+            self._next_beat = min(self._next_beat, self._beat_at + _SHORTEST_PAUSE_SECONDS)
+        if (due_seconds := self._waking.look(self._connection)) is not None:
+            self._next_beat = min(self._next_beat, max(self._beat_at + _SHORTEST_PAUSE_SECONDS, clock.now() + due_seconds))
 
     def _make_partitions(self, connection: Connection) -> None:
         """Have partitions for the coming days. Whoever holds a table just now may be making them, or reads for long: next time."""
@@ -176,7 +183,7 @@ class Janitor:
             application_name=f"orbitd {self._settings.instance.name} janitor",
         )
         store.check_schema(connection)
-        connection.listen()
+        self._waking.begin(connection)
         self._slots.board.forget_floors()
         self._next_beat = 0.0
         return connection
@@ -211,7 +218,7 @@ class Janitor:
         """Have the children read the lanes again when there are others than before, and know those in queues that we serve."""
         everything = frozenset(lane.id for lane in lanes)
         self._slots.board.enter(everything)
-        self._lanes = frozenset(lane.id for lane in lanes if is_served(lane.queue, self._settings.app.queues))
+        self._waking.lanes = frozenset(lane.id for lane in lanes if is_served(lane.queue, self._settings.app.queues))
         if everything != self._all_lanes:
             self._all_lanes = everything
             self._slots.header.lanes_version += 1
@@ -226,12 +233,13 @@ class Janitor:
         self._attempts = 0
         self._tell_database(is_up=True)
         if is_news:
-            self._ring_all()
+            self._waking.ring_all()
 
     def _beat(self, connection: Connection) -> None:
         self._tick()
         self._beat_at = asked_at = clock.now()
-        beat = store.beat(connection, self._host_id, self._settings.host.lease)
+        probes, floors = self._waking.prepare_beat(), self._slots.board.floors(self._all_lanes)
+        beat = store.beat(connection, self._host_id, self._settings.host.lease, floors, probes=probes)
         if not beat.alive:
             self._start_afresh()
             return
@@ -240,11 +248,11 @@ class Janitor:
         self._publish(asked_at, beat.lease_seconds_left)
         if beat.others_lapsed:
             self._rescue(connection)
-        has_work = not self._lanes.isdisjoint(beat.lanes_with_work)
+        has_work = not self._waking.lanes.isdisjoint(beat.lanes_with_work)
         for lane in beat.lanes_with_work:
             self._slots.board.ring(lane)
         if has_work:
-            self._ring_idle(len(self._slots.records))
+            self._waking.ring_idle(len(self._slots.records))
         if self._is_asked_for_work:
             self._is_asked_for_work = False
             self._tell({"type": "work", "looked_at": asked_at, "has_work": has_work or beat.next_due_seconds == 0})
@@ -267,34 +275,6 @@ class Janitor:
 
     def _mode(self) -> Mode:
         return "hold" if self._settings.recovery.mode == "hold" else "resume"
-
-    # --- waking ---
-
-    def _answer_notifications(self, connection: Connection) -> None:
-        """Wake children for work that is ready. What else rings (a cancel, a run for later or for no known lane) wants a beat."""
-        waiting = 0
-        for notification in connection.heard():
-            bell = _BELL.fullmatch(notification.payload) if notification.channel == store.WORK_CHANNEL else None
-            lane, seq, count = map(int, bell.groups()) if bell else (store.CATCH_ALL_LANE, 0, 0)
-            if count == 0 or lane == store.CATCH_ALL_LANE:
-                self._next_beat = min(self._next_beat, self._beat_at + _SHORTEST_PAUSE_SECONDS)
-            elif lane in self._lanes:
-                self._slots.board.lower(lane, seq)
-                self._slots.board.ring(lane)
-                waiting += count
-        self._ring_idle(waiting)
-
-    def _ring_idle(self, count: int) -> None:
-        """Ring as many idle children as there is work, never the same ones first."""
-        idle = [slot for slot, record in enumerate(self._slots.records) if record.read_activity() is Activity.IDLE]
-        random.shuffle(idle)
-        for slot in idle[:count]:
-            self._slots.ring(slot)
-
-    def _ring_all(self) -> None:
-        for slot, record in enumerate(self._slots.records):
-            if record.activity:
-                self._slots.ring(slot)
 
     def _pass_on_cancels(self, cancels: list[tuple[int, int]]) -> None:
         for run_id, _ in cancels:
@@ -341,8 +321,7 @@ class Janitor:
         for run_id, state in taken:
             log.warn("run_taken_back", run=run_id, slot=grave["slot"], cause=grave["cause"], state=state)
         self._tell({"type": "buried", "nonce": grave["nonce"]})
-        if any(state == "pending" for _, state in taken):
-            self._ring_idle(len(taken))
+        self._waking.ring_idle(sum(state == "pending" for _, state in taken))
 
     # --- arbiter, database, sleep ---
 
@@ -368,11 +347,14 @@ class Janitor:
         why, command = masked(told), "orbitd migrate" if isinstance(error, store.SchemaMismatch) else "orbitd check --connect"
         if self._attempts == 0:
             log.warn("duty_failed", error=why)
+        self._close()
+        self._attempts += 1
+        self._tell_database(is_up=False, why=why, command=command)
+
+    def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._attempts += 1
-        self._tell_database(is_up=False, why=why, command=command)
 
     def _tell_database(self, *, is_up: bool, why: str | None = None, command: str = "") -> None:
         """News only: the arbiter is woken by each message."""
@@ -391,18 +373,19 @@ class Janitor:
         """Until the arbiter or the database speaks, or the next duty is due."""
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
+        poll.register(self._slots.janitor_bell, select.POLLIN)
         now = clock.now()
         if not self._channel.flush():
             poll.modify(self._channel, select.POLLIN | select.POLLOUT)
         if self._connection is not None:
             poll.register(self._connection, select.POLLIN)
-            seconds = min(self._next_beat, self._next_reconcile) - now
+            seconds = min(self._next_beat, self._next_reconcile, self._waking.next_look_at()) - now
         elif self._attempts:
             seconds = random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(self._attempts, 10))
         else:
             seconds = _LONGEST_WAIT_SECONDS
         if not self._is_stopping:  # a beat at most, whatever there is to wait for: who does not turn is taken for stalled
-            poll.poll(max(0.0, min(seconds, self._settings.host.beat)) * 1000 + 1)
+            poll.poll(ceil(max(0.0, min(seconds, self._settings.host.beat)) * 1000))
 
     def _say_farewell(self) -> None:
         """End the host: its runs are taken back at once, and nobody waits for its lease."""

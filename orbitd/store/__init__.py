@@ -38,9 +38,11 @@ from orbitd.store.rows import (
     Pinned,
     PipelineSpec,
     Place,
+    Sight,
 )
 from orbitd.store.runs import describe, enqueue, enqueue_many, place, read_logs, resolve, text_arguments
 from orbitd.store.steps import append_logs, hold_run, load_steps, record_progress, record_step
+from orbitd.store.waking import doze, look, stay_awake
 
 __all__ = [
     "ACTIONABLE",
@@ -72,6 +74,7 @@ __all__ = [
     "Recovered",
     "Report",
     "SchemaMismatch",
+    "Sight",
     "TakenBack",
     "append_logs",
     "beat",
@@ -87,6 +90,7 @@ __all__ = [
     "dlq_pinned",
     "dlq_resolve",
     "dlq_show",
+    "doze",
     "end_host",
     "end_missing_children",
     "enqueue",
@@ -100,6 +104,7 @@ __all__ = [
     "list_pipelines",
     "list_runs",
     "load_steps",
+    "look",
     "make_partitions",
     "migrate",
     "parse_filter",
@@ -121,5 +126,6 @@ __all__ = [
     "resume",
     "retry",
     "start_child",
+    "stay_awake",
     "text_arguments",
 ]

@@ -9,7 +9,7 @@ can commit any more, and its runs are taken back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import psycopg
@@ -60,10 +60,28 @@ def lanes_of(conn: psycopg.Connection[Any], pipelines: Iterable[str]) -> list[La
         return cursor.execute(_SQL["lanes_of"], {"names": list(pipelines)}).fetchall()
 
 
-def beat(conn: psycopg.Connection[Any], host_id: int, lease_seconds: float) -> Beat:
-    """Renew the lease, promote what has fallen due, and say what there is to do."""
+def beat(
+    conn: psycopg.Connection[Any],
+    host_id: int,
+    lease_seconds: float,
+    floors: Mapping[int, int] | None = None,
+    *,
+    probes: bool = False,
+) -> Beat:
+    """Renew the lease, promote what has fallen due, and say what there is to do.
+
+    Work is looked for in these lanes, each from its floor; in all of the host's, in full, without. With `probes` the connection
+    rings for itself, see `Connection.listen`.
+    """
+    parameters = {
+        "host": host_id,
+        "lease_seconds": lease_seconds,
+        "lanes": None if floors is None else list(floors),
+        "floors": None if floors is None else list(floors.values()),
+        "probes": probes,
+    }
     with conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(_SQL["beat"], {"host": host_id, "lease_seconds": lease_seconds}).fetchall()[0]
+        row = cursor.execute(_SQL["beat"], parameters).fetchall()[0]
     cancels = zip(row.pop("cancel_runs") or (), row.pop("cancel_children") or (), strict=True)
     return Beat(**row, cancels=list(cancels)) if row["alive"] else Beat(False, 0.0, [], [], None, False, [])
 

@@ -150,3 +150,16 @@ class Beat:
     next_due_seconds: float | None
     others_lapsed: bool
     cancels: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a look has found: lanes with pending runs, the number of the first in each, and how many there are, up to a limit.
+
+    `next_due_seconds` is None when nothing is delayed, 0 or less when something is due.
+    """
+
+    lanes: list[int]
+    seqs: list[int]
+    counts: list[int]
+    next_due_seconds: float | None

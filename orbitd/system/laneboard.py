@@ -48,6 +48,10 @@ class LaneBoard:
         if (at := self._at(lane)) is not None:
             self._words[at + _FLOOR] = min(self._words[at + _FLOOR], seq)
 
+    def floors(self, lanes: Iterable[int]) -> dict[int, int]:
+        """From where to search each of these lanes."""
+        return {lane: 0 if (at := self._at(lane)) is None else self._words[at + _FLOOR] for lane in lanes}
+
     def forget_floors(self) -> None:
         """Search everything again: this may be another server, where numbers mean something else."""
         self._read()

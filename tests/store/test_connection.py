@@ -143,6 +143,7 @@ def test_nothing_of_a_session_is_used_that_a_transaction_pooler_would_lose(fleet
 def test_bells_that_ring_during_another_call_are_kept(fleet: Fleet) -> None:
     listener = fleet.connect()
     listener.listen()
+    store.doze(listener, {}, 1)
     child = fleet.worker("p")
     fleet.enqueue("p")
     for _ in range(3):

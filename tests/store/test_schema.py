@@ -10,11 +10,11 @@ import pytest
 from orbitd import store
 from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
-from orbitd.store import Ask, Beat, Claimed, Enqueued, FinishedAndClaimed, Lane, Offer, Outcome, Place, Report, queries
+from orbitd.store import Ask, Beat, Claimed, Enqueued, FinishedAndClaimed, Lane, Offer, Outcome, Place, Report, Sight, queries
 from orbitd.store.rights import WhoWeAre
 from tests.store.fleet import FAILURE, Fleet
 
-FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps"]
+FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps", "waking"]
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
 
 DATACLASSES = {
@@ -24,6 +24,7 @@ DATACLASSES = {
     "enqueue": Enqueued,
     "place": Place,
     "beat": Beat,
+    "look": Sight,
     "finish_and_claim": FinishedAndClaimed,
     "who_we_are": WhoWeAre,
 }
@@ -113,6 +114,8 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.enqueue(conn, "unknown", queue="elsewhere")
         store.register_pipelines(conn, child.host_id, [store.PipelineSpec("unknown", "q", 0, "{}", 3, 3)])
         store.beat(conn, child.host_id, 20)
+        store.doze(conn, {}, 1)
+        store.stay_awake(conn, 1)
         fence = child.must_claim().fence
         store.resume(conn, fence.run_id, "me")
         tour.crash(child, fence, mode="hold")

@@ -22,7 +22,7 @@ SELECT id, queue, pipeline, priority
 -- name: beat
 -- Every few seconds, and when a bell rings.
 SELECT alive, lease_seconds_left, lanes, lanes_with_work, next_due_seconds, others_lapsed, cancel_runs, cancel_children
-  FROM orbit.beat(%(host)s::int, %(lease_seconds)s::float8);
+  FROM orbit.beat(%(host)s::int, %(lease_seconds)s::float8, %(lanes)s::int[], %(floors)s::bigint[], %(probes)s::boolean);
 
 -- name: start_child
 -- A child has connected, for the first time or again.

@@ -2,14 +2,15 @@
 -- is to do. alive = false: the host was ended, and nothing was done. A lease that has lapsed is revived as long as nobody
 -- has ended the host, but it counts as steady only from now on.
 --     lanes              all lanes of the host's pipelines, in the order in which to ask them
---     lanes_with_work    those of them with a pending run
+--     lanes_with_work    of p_lanes, searched from p_floors, those with a pending run; p_lanes null: of all, searched in full
 --     next_due_seconds   until the next delayed run falls due; 0: more than one beat could move is due already
 --     cancel_*           running runs of this host whose cancel was asked for, with the child that has each
 --     others_lapsed      another host's lease has lapsed: there may be somebody to rescue
+-- p_probes: the session rings for itself, at commit, on a channel of its own; a listener that does not hear that is deaf.
 -- Nothing here waits for a lock that a producer or a child may hold for long: a beat that hangs would lose the lease.
 -- Locks: hosts; then as promote, then as sort_catch_all.
 CREATE OR REPLACE FUNCTION orbit.beat(
-    p_host int, p_lease_seconds float8,
+    p_host int, p_lease_seconds float8, p_lanes int[], p_floors bigint[], p_probes boolean,
     OUT alive boolean, OUT lease_seconds_left float8, OUT lanes int[], OUT lanes_with_work int[],
     OUT next_due_seconds float8, OUT cancel_runs bigint[], OUT cancel_children int[], OUT others_lapsed boolean
 )
@@ -34,21 +35,21 @@ BEGIN
         RETURN;
     END IF;
 
+    IF p_probes THEN
+        PERFORM pg_notify('orbit_probe_' || pg_backend_pid(), '');
+    END IF;
+
     v_more := orbit.promote(c_batch) = c_batch;
     v_more := orbit.sort_catch_all(p_host, c_batch) = c_batch OR v_more;
 
-    SELECT coalesce(array_agg(l.id ORDER BY l.priority DESC, l.id), '{}'),
-           coalesce(array_agg(l.id ORDER BY l.priority DESC, l.id) FILTER (WHERE work.found), '{}')
-      INTO lanes, lanes_with_work
+    SELECT coalesce(array_agg(l.id ORDER BY l.priority DESC, l.id), '{}') INTO lanes
       FROM orbit.lanes l
-      LEFT JOIN LATERAL (
-           SELECT true AS found
-             FROM orbit.live v
-            WHERE v.lane = l.id AND v.state = 0
-            ORDER BY v.lane, v.seq
-            LIMIT 1
-           ) AS work ON true
      WHERE l.pipeline = ANY (v_pipelines);
+    IF p_lanes IS NULL THEN
+        p_lanes := lanes;
+        p_floors := array_fill(0::bigint, ARRAY[cardinality(lanes)]);
+    END IF;
+    SELECT work.lanes INTO lanes_with_work FROM orbit.find_work(p_lanes, p_floors, 1) AS work;
 
     -- What is due but was not moved is held by somebody: waiting for it would be a busy loop.
     v_now := clock_timestamp();

@@ -45,12 +45,12 @@ BEGIN
      WHERE l.pipeline = p_pipeline AND l.queue = v_queue AND l.priority = v_priority;
     o_lane := coalesce(o_lane, 1);
 
+    PERFORM orbit.announce_seq();
     o_state := CASE WHEN p_run_at > clock_timestamp() THEN 'scheduled' ELSE 'pending' END;
     IF o_state = 'scheduled' THEN
         INSERT INTO orbit.delayed (run_id, due_at, lane, attempt, errors, crashes, flags)
         VALUES (o_id, p_run_at, o_lane, 0, 0, 0, v_flags);
     ELSE
-        PERFORM orbit.announce_seq();
         INSERT INTO orbit.live (run_id, lane, flags) VALUES (o_id, o_lane, v_flags) RETURNING live.seq INTO o_seq;
     END IF;
     INSERT INTO orbit.runs (id, pipeline, queue, priority, lane, seq, tenant, key, args, run_at)
