@@ -170,7 +170,7 @@ class Janitor:
         if missing := store.end_missing_children(connection, self._host_id, living):
             log.warn("missing_children_ended", children=missing)
         self._tick()
-        store.reconcile(connection, self._mode())
+        store.reconcile(connection, self._mode(), lambda: self._keep_beating(connection))
 
     # --- the host's place in the fleet ---
 
@@ -191,7 +191,7 @@ class Janitor:
     def _register(self, connection: Connection, pipelines: list[Message]) -> None:
         """Join the fleet. The order matters: first take back our own, then say that we can claim."""
         if self._former_boot_id:
-            taken = store.end_host(connection, self._former_boot_id, "its arbiter died", self._mode())
+            taken = store.end_host(connection, self._former_boot_id, "its arbiter died", self._mode(), self._tick)
             log.warn("former_incarnation_ended", runs=taken)
             self._former_boot_id = None
         asked_at = clock.now()
@@ -262,9 +262,20 @@ class Janitor:
             pause = min(pause, max(_SHORTEST_PAUSE_SECONDS, beat.next_due_seconds))
         self._next_beat = asked_at + pause
 
+    def _keep_beating(self, connection: Connection) -> None:
+        """While much is taken back: our own lease must not lapse over it. Raises LeaseLost."""
+        self._tick()
+        if clock.now() >= self._next_beat:
+            asked_at = clock.now()
+            beat = store.beat(connection, self._host_id, self._settings.host.lease, {})
+            if not beat.alive:
+                raise store.LeaseLost
+            self._publish(asked_at, beat.lease_seconds_left)
+            self._next_beat = asked_at + self._settings.host.beat
+
     def _rescue(self, connection: Connection) -> None:
         self._tick()
-        if rescued := store.rescue(connection, self._host_id, self._mode()):
+        if rescued := store.rescue(connection, self._host_id, self._mode(), lambda: self._keep_beating(connection)):
             log.warn("runs_rescued", runs=rescued)
 
     def _start_afresh(self) -> None:
@@ -321,6 +332,10 @@ class Janitor:
         for run_id, state in taken:
             log.warn("run_taken_back", run=run_id, slot=grave["slot"], cause=grave["cause"], state=state)
         self._tell({"type": "buried", "nonce": grave["nonce"]})
+        for held in will["held"]:
+            self._waking.tell_of(held["lane"], held["seq"])
+        for lane in will["asked_lanes"] or self._waking.lanes if will["asked_token"] else ():
+            self._waking.tell_of(lane, 0)  # which run its claim took, only the database knew
         self._waking.ring_idle(sum(state == "pending" for _, state in taken))
 
     # --- arbiter, database, sleep ---

@@ -24,7 +24,7 @@ from orbitd.store.hosts import (
 from orbitd.store.lists import ACTIONABLE, MOST_COUNTED, Act, Page, list_pipelines, list_runs, pinned, pins_of, pipeline_names
 from orbitd.store.migrate import check_schema, make_partitions, migrate
 from orbitd.store.outcomes import Failure, Outcome, Report, clean_text
-from orbitd.store.recovery import Recovered, TakenBack, check_interrupted, recover
+from orbitd.store.recovery import Recovered, check_interrupted, recover
 from orbitd.store.rows import (
     CATCH_ALL_LANE,
     Ask,
@@ -39,6 +39,7 @@ from orbitd.store.rows import (
     PipelineSpec,
     Place,
     Sight,
+    TakenBack,
 )
 from orbitd.store.runs import describe, enqueue, enqueue_many, place, read_logs, resolve, text_arguments
 from orbitd.store.steps import append_logs, hold_run, load_steps, record_progress, record_step

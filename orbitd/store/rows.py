@@ -163,3 +163,11 @@ class Sight:
     seqs: list[int]
     counts: list[int]
     next_due_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """A run that was in nobody's hands, and where it is now: interrupted or pending; failed, if it had crashed too often."""
+
+    run_id: int
+    state: RunState

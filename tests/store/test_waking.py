@@ -92,13 +92,18 @@ def _snooze(child: Child) -> None:
     child.finish(Report.snoozed(child.must_claim().fence, 60))
 
 
+def _promote(child: Child) -> None:
+    child.conn.execute("UPDATE orbit.delayed SET due_at = now()")
+    store.beat(child.conn, child.host_id, 20)
+
+
 RINGS: dict[str, Callable[[Child], object]] = {
     "enqueue": lambda child: store.enqueue(child.conn, "p"),
     "enqueue for later": lambda child: store.enqueue(child.conn, "p", in_seconds=60),
     "enqueue_many": lambda child: store.enqueue_many(child.conn, [{"pipeline": "p"}]),
     "retry": _retry,
     "snooze": _snooze,
-    "promote": lambda child: child.conn.execute("UPDATE orbit.delayed SET due_at = now()") and store.beat(child.conn, child.host_id, 20),
+    "promote": _promote,
 }
 
 

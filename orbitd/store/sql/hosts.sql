@@ -55,4 +55,7 @@ SELECT orbit.end_missing_children(%(host)s::int, %(living)s::int[]) AS ended;
 
 -- name: reconcile
 -- After a host was ended, at a janitor's start, and once a minute; and when a person recovers what was lost.
-SELECT run_id, state FROM orbit.reconcile(%(hold)s::boolean, %(older_than)s::float8, %(limit)s::int);
+SELECT run_id, state, lane, seq
+  FROM orbit.reconcile(
+           %(hold)s::boolean, %(older_than)s::float8, %(after_lane)s::int, %(after_seq)s::bigint, %(limit)s::int
+       );
