@@ -27,7 +27,7 @@ from math import ceil
 import psycopg
 from setproctitle import setproctitle
 
-from orbitd import __version__, store
+from orbitd import __version__, lease, store
 from orbitd.config import Settings
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.queues import is_served
@@ -45,7 +45,6 @@ _RECONCILE_SECONDS = 60.0
 _PARTITIONS_SECONDS = 3600.0
 _SHORTEST_PAUSE_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 5.0
-_LEASE_MARGIN = 0.1
 _PUT_OFF_SECONDS = 5.0
 _NEWS_LEVELS = ("warning", "error", "critical")
 
@@ -227,7 +226,7 @@ class Janitor:
         """Tell the children that the lease holds, counted from before we asked for it, less a margin."""
         header = self._slots.header
         is_news = header.host_id != self._host_id or clock.now() >= header.lease_until
-        header.lease_until = asked_at + lease_seconds * (1 - _LEASE_MARGIN)
+        lease.hold(header, asked_at, lease_seconds)
         header.beat_at = clock.now()
         header.host_id = self._host_id
         self._attempts = 0
