@@ -7,8 +7,8 @@
                                                                    producers that may not have seen the mark are still open
 
 A bell costs its producer a commit of its own, so that bells are for quiet times; a look costs us a statement, so that looks are
-for busy ones. After one bell we sleep again at the next look; two close together are traffic, and make us look for as long as
-each look finds something new. While all children are busy there is nobody to wake, hence neither look nor bell.
+for busy ones. A single bell leaves us marked, unless another host ends the ringing because it hears more of them: so we mark
+again a little later. Two close together are traffic, and make us look for as long as each look finds something new. While all children are busy there is nobody to wake, hence neither look nor bell.
 
 Times are seconds on the clock of the caller.
 """
@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from math import inf
 
 LOOK_SECONDS = 0.01
+MARK_SECONDS = 0.05
 CALM_SECONDS = 0.1
 _SHARE = 10
 """What takes so long is looked at after that share of its time: a look's own cost, a producer that stays open."""
@@ -54,9 +55,10 @@ class Wakefulness:
         """A bell has rung, for all who had drawn a ticket up to this one."""
         if self.is_asleep:
             self._slept_at = None
-            self._calm_at = self._looks_at = now + LOOK_SECONDS
+            self._calm_at = self._looks_at = now + MARK_SECONDS
         if now < self._belled_at + LOOK_SECONDS:
             self._calm_at = now + CALM_SECONDS
+            self._looks_at = min(self._looks_at, now + LOOK_SECONDS)
             self._ticket = max(self._ticket, ticket)
         self._belled_at = now
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from orbitd.rules.waking import CALM_SECONDS, LOOK_SECONDS, Wakefulness
+from orbitd.rules.waking import CALM_SECONDS, LOOK_SECONDS, MARK_SECONDS, Wakefulness
 
 NOBODY: frozenset[str] = frozenset()
 
@@ -21,7 +21,7 @@ def test_one_bell_makes_one_look_which_marks_us_as_asleep_again() -> None:
     state = asleep()
     state.hear(7, 10.0)
     assert not state.is_asleep
-    assert state.looks_at == 10.0 + LOOK_SECONDS
+    assert state.looks_at == 10.0 + MARK_SECONDS
     assert state.wants_to_doze(state.looks_at)
     assert state.take_ticket() == 0  # producers may go on ringing
 
@@ -32,7 +32,7 @@ def test_two_bells_close_together_end_the_ringing_and_begin_the_looking() -> Non
     state.hear(8, 10.001)
     assert state.take_ticket() == 8
     assert state.take_ticket() == 0
-    assert state.looks_at == 10.0 + LOOK_SECONDS
+    assert state.looks_at == 10.001 + LOOK_SECONDS
     assert not state.wants_to_doze(state.looks_at)
 
 
@@ -41,7 +41,7 @@ def test_bells_far_apart_are_no_traffic() -> None:
     for second in range(1, 5):
         state.hear(second, float(second))
         assert state.take_ticket() == 0
-        state.dozed({}, NOBODY, second + LOOK_SECONDS)
+        state.dozed({}, NOBODY, second + MARK_SECONDS)
 
 
 def test_looks_go_on_while_they_find_something_new_and_end_after_a_calm() -> None:
