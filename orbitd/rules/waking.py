@@ -8,7 +8,8 @@
 
 A bell costs its producer a commit of its own, so that bells are for quiet times; a look costs us a statement, so that looks are
 for busy ones. A single bell leaves us marked, unless another host ends the ringing because it hears more of them: so we mark
-again a little later. Two close together are traffic, and make us look for as long as each look finds something new. While all children are busy there is nobody to wake, hence neither look nor bell.
+again a little later. Two close together are traffic, and make us look for as long as each look finds something new. While all
+children are busy there is nobody to wake, hence neither look nor bell.
 
 Times are seconds on the clock of the caller.
 """

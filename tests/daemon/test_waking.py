@@ -10,7 +10,7 @@ import pytest
 from orbitd import store
 from orbitd.store import Connection
 from tests.daemon.conftest import Begin
-from tests.support.daemon import Daemon, eventually
+from tests.support.daemon import Daemon, eventually, kill_process_of
 from tests.support.deafness import deaf_proxy
 
 pytestmark = pytest.mark.daemon
@@ -47,6 +47,7 @@ def open_producer(daemon: Daemon, producer: Connection) -> int:
 
 
 def test_a_producer_that_thought_everybody_awake_and_commits_when_everybody_sleeps_is_noticed_soon(begin: Begin) -> None:
+    """Complaint 13: solid_queue#456, a wake-up lost between a look and a commit left a job waiting for half an hour."""
     daemon = begin(WORK, **SELDOM)
     with daemon.database() as producer, daemon.database() as watcher:
         run_id = open_producer(daemon, producer)
@@ -82,6 +83,28 @@ def test_a_child_that_becomes_idle_while_nobody_rings_is_woken_all_the_same(begi
     for run_id in held:
         daemon.await_run(run_id, "succeeded")
     daemon.await_run(daemon.enqueue("quick"), "succeeded")
+
+
+def test_the_run_of_a_killed_child_begins_again_without_waiting_for_any_poll_or_lease(begin: Begin, tmp_path: Path) -> None:
+    """Complaint 8: graphile/worker#222, the jobs of a crashed worker stayed locked for four hours."""
+    daemon = begin(
+        """
+        import time
+        from pathlib import Path
+
+        @pipeline("holds")
+        def holds(ctx: Context, until: str) -> int:
+            while not Path(until).exists():
+                time.sleep(0.01)
+            return ctx.attempt
+        """,
+        **SELDOM,
+    )
+    run_id = daemon.enqueue("holds", until=str(tmp_path / "done"))
+    assert kill_process_of(daemon, daemon.slot_running(run_id)["pid"])
+    eventually(lambda: daemon.describe(run_id), lambda run: (run["state"], run["attempt"]) == ("running", 2))
+    (tmp_path / "done").touch()
+    assert daemon.await_run(run_id, "succeeded")["result"] == 2
 
 
 def test_an_idle_host_says_nothing_but_its_beat(begin: Begin) -> None:
