@@ -1,10 +1,10 @@
 """When a host looks for work by itself, and when it sleeps and is rung for.
 
-    AWAKE   nobody rings: look each 10 ms while a child is idle          <──── the connection is new
-      │  ▲
-      │  └── a bell: others may follow soon, and whoever wakes a producer's bell pays for it ──┐
-      └── calm for a while: mark that we sleep, look once more ──> DROWSY ──> ASLEEP ──────────┘
-                                                                   producers that may not have seen the mark are still open
+    AWAKE    nobody rings: look each 10 ms while a child is idle; the state of a new connection
+               │ calm for a while: mark that we sleep, and look once more
+    DROWSY   producers that may have looked before the mark are still open: mark and look again, ever more seldom
+               │ none of them is left
+    ASLEEP   whoever has work rings; a bell ends this state, and DROWSY
 
 A bell costs its producer a commit of its own, so that bells are for quiet times; a look costs us a statement, so that looks are
 for busy ones. A single bell leaves us marked, unless another host ends the ringing because it hears more of them: so we mark
