@@ -50,13 +50,13 @@ BEGIN
     END IF;
 
     o_created := true;
+    PERFORM orbit.announce_seq();
     IF p_run_at > clock_timestamp() THEN
         o_state := 'scheduled';
         INSERT INTO orbit.delayed (run_id, due_at, lane, attempt, errors, crashes, flags)
         VALUES (o_id, p_run_at, v_lane, 0, 0, 0, v_flags);
     ELSE
         o_state := 'pending';
-        PERFORM orbit.announce_seq();
         INSERT INTO orbit.live (run_id, lane, flags) VALUES (o_id, v_lane, v_flags) RETURNING live.seq INTO v_seq;
     END IF;
     INSERT INTO orbit.runs (id, pipeline, queue, priority, lane, seq, tenant, key, args, run_at)
