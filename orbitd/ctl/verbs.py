@@ -145,6 +145,14 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
                 details="Ends with 0 whether there are any or not.",
             ),
             Command(
+                "audit",
+                "reads",
+                "whether the tables agree: no run lost, none finished twice, nothing left over",
+                (Argument("since", Kind.DURATION, "of the runs, only those made in this last time", metavar="TIME"),),
+                "Reads every run, page by page, and holds nobody up. Ends with 0 when all is well, else with 1.",
+                example="audit --since 7d",
+            ),
+            Command(
                 "recover",
                 "changes",
                 "take back the runs of dead hosts, now",
@@ -205,7 +213,7 @@ ALIASES: Mapping[str, str] = MappingProxyType({"ls": "list", "desc": "describe",
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "look": (
-            *("status", "list", "describe", "runs", "pipelines", "logs", "events", "check-interrupted", "dlq list", "dlq show"),
+            *("status", "list", "describe", "runs", "pipelines", "logs", "events", "check-interrupted", "audit", "dlq list", "dlq show"),
             *("stack", "health", "metrics", "version", "ping"),
         ),
         "runs": (*("enqueue", "cancel", "retry", "rerun", "resume", "recover", "dlq retry", "dlq resolve", "dlq delete"),),

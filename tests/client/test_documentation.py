@@ -24,7 +24,8 @@ from sqlalchemy.orm import Session
 from orbitd import store
 from orbitd.store import PipelineSpec
 from tests.client.test_client import by_django
-from tests.support.postgres import Databases, missing_rig
+from tests.support.postgres import Databases
+from tests.support.rigs import missing_rig
 
 PAGE = (Path(__file__).parents[2] / "docs/producers.md").read_text()
 SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

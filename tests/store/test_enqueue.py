@@ -310,8 +310,7 @@ def test_a_database_without_partitions_for_today_still_takes_runs(own_fleet: Fle
 
 
 def test_a_bell_rings_for_what_is_ready_and_for_what_falls_due(fleet: Fleet) -> None:
-    listener = fleet.connect()
-    listener.listen()
+    listener = fleet.listener()
     child = fleet.worker("p")
     fleet.enqueue("p")
     fleet.enqueue("p", in_seconds=60)
