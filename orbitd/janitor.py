@@ -302,7 +302,7 @@ class Janitor:
     def _pass_on_cancels(self, cancels: list[tuple[int, int]]) -> None:
         for run_id, _ in cancels:
             for slot, record in enumerate(self._slots.records):
-                if record.run_id == run_id:
+                if record.run_id == run_id or self._slots.claims[slot].holds(run_id):
                     self._tell({"type": "cancel", "slot": slot, "run": run_id})
 
     # --- the dead ---

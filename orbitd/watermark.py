@@ -24,6 +24,7 @@ class Watermark:
         self._board, self._header = slots.board, slots.header
         self._bounds = Bounds()
         self._next_full = clock.now() + FULL_LOOK_SECONDS
+        self._took_seconds = 0.0
         self.next_look = 0.0
 
     def reset(self) -> None:
@@ -55,7 +56,8 @@ class Watermark:
             self._next_full = now + FULL_LOOK_SECONDS  # also if it comes to nothing
         sweep = store.sweep(connection, lanes)
         took_seconds = clock.now() - now
-        self.next_look = now + pause_after(took_seconds)
+        self.next_look = now + pause_after(min(took_seconds, self._took_seconds))  # that the machine is busy happens once
+        self._took_seconds = took_seconds
         if self._note_server(sweep):
             self._publish(dict.fromkeys(floors, 0))
             return len(floors)

@@ -3,11 +3,10 @@
 A mutant is a function with one condition of a WHERE, or one lock, left out (tests/support/mutants.py). Some test must fail for it;
 one that none can tell from the original is named, with the reason, in tests/store/equivalent_mutants.toml.
 
-The tests are collected once. First a process runs them all, to learn which test calls which functions. Then each mutant is put into
-the database that tests take for a freshly migrated one, and a process, forked from the one that has collected, runs those tests that
-call the function: what killed its siblings first, then cases with its name, then one case of each, until one fails or the seconds are
-over. What was learned, and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again
-forgets it.
+The tests are collected once. First a process runs all that are new, to learn which test calls which functions. Then each mutant is put
+into the database that tests take for a freshly migrated one, and a process, forked from the one that has collected, runs those tests
+that call the function: what killed its siblings first, then one case of each, until one fails or the seconds are over. What was learned,
+and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again forgets it.
 
 Exits 1 when a mutant survives that nobody has given a reason for.
 """
@@ -92,7 +91,7 @@ class Hunt:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
         self._workshop: Workshop | None = None  # in a process of tests: its own
-        self._failed: str | None = None
+        self._failed: list[str] = []
         self._calls: list[dict[str, Any]] = []
         self._killers: dict[str, Counter[str]] = {}
         self._trials: dict[int, Trial] = {}
@@ -112,7 +111,7 @@ class Hunt:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A test has failed: the mutant is dead."""
         if report.failed:
-            self._failed = report.nodeid
+            self._failed.append(report.nodeid)
 
     def _fork(self, workshop: Workshop) -> int:
         """As os.fork; the new process has the workshop, and says nothing."""
@@ -126,12 +125,14 @@ class Hunt:
     def _record(self, items: list[pytest.Item], log: Path) -> NoReturn:
         """Run all tests, and write down which functions each has called."""
         try:
-            with log.open("rb") as stream, _CALLS.open("w") as calls:
+            with log.open("rb") as stream, _CALLS.open("a") as calls:
                 for item, following in zip(items, [*items[1:], None], strict=True):
                     began = time.monotonic()
                     item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
-                    called = sorted({name.decode() for name in _CALL.findall(stream.read())})
-                    line = {"test": item.nodeid, "seconds": round(time.monotonic() - began, 2), "calls": called}
+                    called = {name.decode() for name in _CALL.findall(stream.read())}
+                    line = {"test": item.nodeid, "seconds": round(time.monotonic() - began, 2)}
+                    # who fails without a mutant kills none
+                    line["calls"] = [] if item.nodeid in self._failed else sorted(called)
                     calls.write(json.dumps(line) + "\n")
         finally:
             os._exit(0)
@@ -144,7 +145,7 @@ class Hunt:
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
                 if self._failed or time.monotonic() > deadline:
                     break
-            answer.write_text(self._failed or "")
+            answer.write_text("".join(self._failed[:1]))
         except BaseException:  # noqa: BLE001  the process ends here whatever happened
             answer.write_text(f"({traceback.format_exc().splitlines()[-1]})")
         finally:
@@ -156,8 +157,11 @@ class Hunt:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """All mutants, one after the other."""
         items = [item for item in session.items if not item.get_closest_marker("slow")]
-        if self._args.again or not _CALLS.exists():
-            self._learn(items)
+        if self._args.again:
+            _CALLS.unlink(missing_ok=True)
+        known = {line["test"] for line in lines(_CALLS)}
+        if new := [item for item in items if item.nodeid not in known]:
+            self._learn(new)
         self._calls = lines(_CALLS)
         for line in lines(_KILLED):
             self._killers.setdefault(line["function"], Counter())[line["by"]] += 1
@@ -182,7 +186,7 @@ class Hunt:
         try:
             for path in FUNCTIONS.glob("*.sql"):
                 workshop.write(talking(path.stem, path.read_text("utf-8")))
-            print(f"{len(items)} tests run once, to learn what they call", flush=True)
+            print(f"{len(items)} tests run once, to learn what each calls", flush=True)
             if not (pid := self._fork(workshop)):
                 self._record(items, workshop.cluster.folder / "log")
             os.waitpid(pid, 0)
@@ -217,10 +221,10 @@ class Hunt:
         first = [test for test, _ in self._killers.get(function, Counter()).most_common(_MOST_KILLERS_FIRST)]
         words = callers(function)
         seen: Counter[str] = Counter()
-        ranked: list[tuple[bool, int, str]] = []
+        ranked: list[tuple[int, bool, str]] = []
         for line in sorted(concerned, key=lambda line: float(line["seconds"])):
-            sentence, _, case = line["test"].partition("[")
-            ranked.append((not any(word in case for word in words), seen[sentence], line["test"]))
+            sentence = line["test"].partition("[")[0]
+            ranked.append((seen[sentence], not any(word in line["test"] for word in words), line["test"]))
             seen[sentence] += 1
         ranked.sort(key=lambda rank: rank[:2])
         return list(dict.fromkeys([*first, *(test for *_, test in ranked)]))
@@ -276,6 +280,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("functions", nargs="*", help="only mutants of these functions")
     parser.add_argument("--again", action="store_true", help="also those that were killed before, and learn anew what the tests call")
+    parser.add_argument("--tests", nargs="*", default=["tests/store"], help="only tests in these files (tests/store)")
     parser.add_argument("--seconds", type=float, default=60, help="how long to try each (60)")
     parser.add_argument("--processes", type=int, default=2, help="how many at a time (2)")
     return parser.parse_args()
@@ -289,7 +294,7 @@ def main() -> int:
         _KILLED.unlink(missing_ok=True)
     hunt = Hunt(args)
     quiet = ["-q", "-s", "--no-header", "--no-summary", "-p", "no:randomly", "-p", "no:cacheprovider"]
-    pytest.main([*quiet, "--rootdir", str(ROOT), str(ROOT / "tests" / "store")], plugins=[hunt])
+    pytest.main([*quiet, "--rootdir", str(ROOT), *(str(ROOT / tests) for tests in args.tests)], plugins=[hunt])
     print(f"\n{len(hunt.survivors)} survive that nobody has given a reason for", *hunt.survivors, sep="\n  ")
     return 1 if hunt.survivors else 0
 

@@ -13,6 +13,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from orbitd.errors import ConfigError
 from orbitd.pipelines.signature import Signature, signature_of
+from orbitd.rules.batching import AUTO, MOST_IN_HAND, Batch
 from orbitd.units import as_seconds
 
 P = ParamSpec("P")
@@ -27,7 +28,7 @@ class Pipeline(Generic[P, R]):
     """A named unit of the author's code. None leaves a setting to the configuration.
 
     `timeout_seconds` 0 is no timeout; `backoff` is "exponential" or the seconds to wait after the first, second … error.
-    `priority` goes from -2 to 2, the higher the sooner.
+    `priority` goes from -2 to 2, the higher the sooner. `batch` is how many runs a child may claim at once, or "auto".
     """
 
     name: str
@@ -40,6 +41,7 @@ class Pipeline(Generic[P, R]):
     max_crashes: int | None = None
     backoff: str | tuple[float, ...] | None = None
     priority: int = 0
+    batch: Batch | None = None
 
     def __call__(self, ctx: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the plain function, as a test does."""
@@ -65,10 +67,12 @@ def pipeline(
     max_crashes: int | None = None,
     backoff: str | Sequence[str | float] | None = None,
     priority: int = 0,
+    batch: Batch | None = None,
 ) -> Callable[[Callable[Concatenate[Any, P], R]], Pipeline[P, R]]:
     """Declare the decorated function, sync or async, to be the pipeline of that name.
 
-    Durations are "15m" or seconds; `backoff` is "exponential", one wait, or a list of waits.
+    Durations are "15m" or seconds; `backoff` is "exponential", one wait, or a list of waits. `batch`, for very many very short
+    runs: how many a child may claim at once, or "auto".
     Raises ConfigError when the function cannot be a pipeline, or a value is out of its range.
     """
 
@@ -86,6 +90,7 @@ def pipeline(
                 max_crashes=_checked_range("max_crashes", max_crashes, 1, 1000),
                 backoff=_checked_backoff(backoff),
                 priority=_checked_range("priority", priority, -2, 2) or 0,
+                batch=AUTO if batch == AUTO else _checked_range("batch", batch, 1, MOST_IN_HAND),
             )
         except ValueError as error:
             raise ConfigError(f'pipeline "{name}": {error}') from error

@@ -146,7 +146,7 @@ class Record(_Words):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A run that the child holds. `begun` once user code was entered."""
+    """A run that the child holds. `begun`: user code was entered for it last, so that a death is charged to it."""
 
     lane: int
     seq: int
@@ -165,7 +165,12 @@ class Will:
 
 
 class ClaimsPage(_Words):
-    """What the child holds and asks: token asked, number of lanes, the lanes, number held, then five words for each held run."""
+    """What the child holds and asks: token asked, number of lanes, the lanes, number held, then five words for each held run.
+
+    A held run keeps its place there; one that was reported or handed back before the others has the token 0.
+    """
+
+    _begun_at = _HELD_AT + _HELD_WORDS - 1
 
     def ask(self, token: int, lanes: Sequence[int]) -> None:
         """Before a claim is sent: under this token, of these lanes. More than MAX_LANES are not written: none means all."""
@@ -180,24 +185,37 @@ class ClaimsPage(_Words):
         """The claim was answered, or is known to have failed."""
         self.words[0] = 0
 
-    def hold(self, lane: int, seq: int, run_id: int, token: int) -> None:
-        """The answer has brought this run; its user code has not begun."""
-        self._write(0, (lane, seq, run_id, token, 0))
-        self.words[_HELD_AT - 1] = 1
+    def hold(self, fences: Sequence[tuple[int, int, int, int]]) -> None:
+        """The answer has brought these runs (lane, seq, run, token), in place of those held before; none has begun."""
+        self.words[_HELD_AT - 1] = 0
+        for index, (lane, seq, run_id, token) in enumerate(fences):
+            self._write(index, (lane, seq, run_id, token, 0))
+        self.words[_HELD_AT - 1] = len(fences)
 
-    def begin(self) -> None:
-        """User code is entered: from now on a death is charged to the run."""
-        self.words[_HELD_AT + _HELD_WORDS - 1] = 1
+    def begin(self, index: int) -> None:
+        """User code is entered for this run: from now on a death is charged to it, and no more to the one before."""
+        self.words[self._begun_at] = 0
+        self._begun_at = _HELD_AT + index * _HELD_WORDS + _HELD_WORDS - 1
+        self.words[self._begun_at] = 1
 
-    def let_go(self) -> None:
-        """The outcome is committed."""
+    def let_go(self, index: int) -> None:
+        """The run is no longer ours: its outcome is committed, or it was handed back."""
+        self.words[_HELD_AT + index * _HELD_WORDS + _HELD_WORDS - 2] = 0
+
+    def let_all_go(self) -> None:
+        """Nothing is held."""
         self.words[_HELD_AT - 1] = 0
 
     def read(self) -> Will:
         """A copy, for whoever takes the runs back."""
         count = max(0, min(self.words[_HELD_AT - 1], MAX_HELD))
         lanes = self.words[2 : 2 + max(0, min(self.words[1], MAX_LANES))]
-        return Will(tuple(self._read(index) for index in range(count)), self.words[0], tuple(lanes) if self.words[0] else ())
+        held = tuple(held for held in map(self._read, range(count)) if held.token)
+        return Will(held, self.words[0], tuple(lanes) if self.words[0] else ())
+
+    def holds(self, run_id: int) -> bool:
+        """Whether the child holds this run, which may be waiting for its turn."""
+        return any(held.run_id == run_id for held in self.read().held)
 
     @property
     def is_empty(self) -> bool:
