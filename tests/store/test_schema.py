@@ -11,9 +11,9 @@ import pytest
 from orbitd import client, store
 from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
-from orbitd.store import Beat, Claimed, Enqueued, Lane, Outcome, Place, Report, queries
+from orbitd.store import Beat, Claimed, Connection, Enqueued, Lane, Outcome, Place, Report, queries
 from orbitd.store.rights import WhoWeAre
-from tests.store.fleet import FAILURE, Fleet
+from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.addresses import around
 
 FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps", "upkeep"]
@@ -104,6 +104,24 @@ def test_the_database_has_the_functions_of_the_files_and_no_others(unwritten: Fl
     assert stored == {path.stem for path in (queries.FOLDER / "functions").glob("*.sql")}
 
 
+def be_refused(child: Child) -> None:
+    with pytest.raises(store.LeaseLost):
+        child.claim()
+    with pytest.raises(Exception, match="printable"):
+        store.enqueue(child.conn, "")
+    with pytest.raises(Exception, match="no argument"):
+        store.enqueue(child.conn, "unknown", {"a": 1})
+
+
+def keep_up(conn: Connection, host_id: int) -> None:
+    store.make_partitions(conn, 5)
+    conn.execute("SELECT orbit.make_partition('runs', 1)")
+    conn.execute("INSERT INTO orbit.runs (id, pipeline, lane, args) VALUES (1::bigint << 39, 'p', 1, '{}')")
+    store.prune_partitions(conn, store.Retention(1, 1, 1))
+    store.prune_rows(conn, store.Retention(1e9, 1e9, 1e9))
+    store.end_duty(conn, store.take_duty(conn, host_id, ["partitions"]) or "")
+
+
 def test_every_function_runs(own_fleet: Fleet) -> None:
     """A function's body is checked only when it runs: this tour runs each of them."""
     own_fleet.conn.execute("ALTER DATABASE " + own_fleet.conn.info.dbname + " SET track_functions = 'all'")
@@ -141,19 +159,8 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.end_missing_children(conn, child.host_id, [])
         store.rescue(conn, child.host_id, "resume")
         store.end_host(conn, tour.boot_id(child.host_id), "stopped", "resume")
-        store.make_partitions(conn, 5)
-        conn.execute("SELECT orbit.make_partition('runs', 1)")
-        conn.execute("INSERT INTO orbit.runs (id, pipeline, lane, args) VALUES (1::bigint << 39, 'p', 1, '{}')")
-        store.prune_partitions(conn, store.Retention(1, 1, 1))
-        store.prune_rows(conn, store.Retention(1e9, 1e9, 1e9))
-        store.end_duty(conn, store.take_duty(conn, child.host_id, ["partitions"]) or "")
-        with pytest.raises(store.LeaseLost):
-            child.claim()
-        with pytest.raises(Exception, match="printable"):
-            store.enqueue(conn, "")
-        with pytest.raises(Exception, match="no argument"):
-            store.enqueue(conn, "unknown", {"a": 1})
-        conn.execute("SELECT orbit.prune_keys()")
+        be_refused(child)
+        keep_up(conn, child.host_id)
     missing = {path.stem for path in (queries.FOLDER / "functions").glob("*.sql")} - INLINED
     names = set(missing)
     while missing:  # until the counters of the closed sessions have arrived

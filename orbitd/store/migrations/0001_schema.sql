@@ -143,7 +143,7 @@ CREATE TABLE orbit.live (
 CREATE TABLE orbit.returned (
     lane int NOT NULL,
     seq  bigint NOT NULL
-);
+) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
 
 -- Scheduled, backing off, snoozed. At due_at a janitor moves the run to `live`, with a new seq.
 CREATE TABLE orbit.delayed (
