@@ -17,10 +17,10 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from typing import Any, NoReturn
 from weakref import WeakSet
 
-import psycopg
 from setproctitle import setproctitle
 
 from orbitd import preload, store
@@ -38,7 +38,7 @@ from orbitd.pipelines.runlog import hearing
 from orbitd.rules import retry
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import Activity
-from orbitd.store import Claimed, Failure, Offer, Outcome, Report
+from orbitd.store import Claimed, Failure, Finished, Offer, Outcome, Report
 from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel, ChannelClosed
 from orbitd.system.stacks import DUMP_SIGNAL
@@ -230,27 +230,24 @@ class Child:
         if report is None:  # fenced: it is somebody else's
             self._forget_run()
             return None
-        try:
-            accepted, offer = self._finish(report)
-        except psycopg.DataError as error:  # the database cannot store the result, say a NUL in it
-            log.warn("result_refused", run=report.fence.run_id, error=str(error).strip())
-            failure = Failure(cause="bad_result", error=f"the database cannot store the result: {error}")
-            accepted, offer = self._finish(Report.failed(report.fence, failure))
-        if not accepted:
-            log.warn("zombie_rejected", run=report.fence.run_id)
+        finished, offer = self._finish([report])
+        for run_id, why in finished.refused.items():
+            log.warn("result_refused", run=run_id, error=why)
+        for run_id in finished.fenced:
+            log.warn("zombie_rejected", run=run_id)
         self._forget_run()
         return self._link.take(offer)
 
-    def _finish(self, report: Report) -> tuple[bool, Offer | None]:
-        def operation(connection: store.Connection, child_id: int) -> tuple[bool, Offer | None]:
+    def _finish(self, reports: Sequence[Report]) -> tuple[Finished, Offer | None]:
+        def operation(connection: store.Connection, child_id: int) -> tuple[Finished, Offer | None]:
             ask = self._link.ask()
             if ask is None:
-                return store.finish(connection, report), None
-            answer = store.finish_and_claim(connection, child_id, report, ask)
+                return store.finish(connection, reports), None
+            answer = store.finish_and_claim(connection, child_id, reports, ask)
             if not answer.lease_ok:
                 self._link.forget_registration()
-                return answer.accepted, None  # it has not looked
-            return answer.accepted, answer
+                return answer.finished, None  # it has not looked
+            return answer.finished, answer.offer
 
         return self._link.call(operation)
 

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 _LONGEST_WAIT_SECONDS = 5.0
 _COMPLAINT_SECONDS = 60.0
+_CONNECTION_EVERY_SECONDS = 0.03  # of all children of a host that connect anew
 
 
 class _NotNow(Exception):
@@ -109,10 +110,10 @@ class Link:
         the time of the run in hand stands still. Raises Drained when the child is to leave and holds no run, DataError for a
         value that cannot be stored, and whatever the operation raises that is not the database's.
         """
-        try:
-            return self._try(operation)
-        except _NotNow:
-            with self._orders.clock_stopped():
+        with self._orders.clock_stopped():
+            try:
+                return self._try(operation)
+            except _NotNow:
                 return self._keep_trying(operation)
 
     def _keep_trying(self, operation: Callable[[Connection, int], T]) -> T:
@@ -137,6 +138,8 @@ class Link:
                 raise
             except psycopg.Error as error:
                 why = str(error).strip()
+                if isinstance(error, psycopg.errors.ReadOnlySqlTransaction) and self._connection is not None:
+                    self._connection.close()  # the server has become a standby: the primary is elsewhere
             if self._connection is not None and self._connection.closed:
                 self._connection = None
         self._complain(why)
@@ -194,14 +197,17 @@ class Link:
     @contextlib.contextmanager
     def second_connection(self) -> Iterator[Connection]:
         """A connection for the author's own statements, discarded afterwards: nobody knows in what state it is left."""
-        with self._open("transaction") as connection:
+        with self._open() as connection:
             yield connection
 
     def _rest(self, attempts: int) -> None:
-        """A growing, jittered wait; the bell cuts it short."""
+        """A growing, jittered wait, which the bell cuts short; then our turn among all children, whom the same bell has woken."""
         if self.held is None:
             self._post.record.set_activity(Activity.WAITING, clock.now())
         self._orders.wait(random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(attempts, 10)) + 0.01)
+        if self._connection is None and not self._orders.is_draining:
+            children = sum(1 for record in self._post.slots.records if record.activity)
+            self._orders.wait(random.random() * children * _CONNECTION_EVERY_SECONDS)
 
     def _registered(self) -> Connection:
         """The connection, registered with the host's present incarnation."""
@@ -209,7 +215,7 @@ class Link:
         if not host_id:
             raise _NotNow  # the janitor has not joined yet, and rings when it has
         if self._connection is None:
-            self._connection, self._host_id = self._open(f"slot {self._post.slot}"), 0
+            self._connection, self._host_id = self._open(), 0
         if self._host_id != host_id:
             will = page.read()
             self._child_id = store.start_child(
@@ -227,13 +233,14 @@ class Link:
             page.settle()
         return self._connection
 
-    def _open(self, purpose: str) -> Connection:
+    def _open(self) -> Connection:
         database = self._settings.database
         return store.connect(
             database.url,
             connect_timeout_seconds=database.connect_timeout,
             call_timeout_seconds=database.call_timeout,
-            application_name=f"orbitd {self._settings.instance.name} {purpose}",
+            application_name=store.name_of_child(self._settings.instance.name, self._post.slot, self._post.nonce),
+            pooled=database.pooled,
         )
 
     def _known_lanes(self) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,9 +49,9 @@ class Wanted(NamedTuple):
         request = {"pipeline": args["pipeline"], "args": self.arguments(text_names, number)}
         request |= {name: args[name] for name in ("priority", "queue") if args[name] is not None}
         request |= {name: _numbered(args[name], number) for name in ("key", "tenant") if args[name] is not None}
-        # For many runs, that this host's clock may be wrong is no matter: only --in asks it.
-        at = self.at if args["in"] is None else datetime.now(UTC) + timedelta(seconds=parse_duration(args["in"]))
-        return request if at is None else request | {"run_at": at.isoformat()}
+        times = {"run_in": args["in"], "key_for": args["key-for"]}
+        request |= {name: f"{parse_duration(time)!r} s" for name, time in times.items() if time is not None}
+        return request if self.at is None else request | {"run_at": self.at.isoformat()}
 
 
 def enqueue(session: Session) -> int:
@@ -78,6 +78,8 @@ def _check(args: Mapping[str, Any]) -> None:
     """Raise UsageError for options that contradict each other."""
     if args["in"] is not None and args["at"] is not None:
         raise UsageError("--in and --at exclude each other", "leave one away")
+    if args["key-for"] is not None and args["key"] is None:
+        raise UsageError("--key-for says for how long a key counts, and there is no --key", "add --key, or leave it away")
     if args["count"] is None:
         return
     check_between("count", args["count"], _MOST_AT_ALL)
@@ -102,16 +104,21 @@ def _asked_time(args: Mapping[str, Any]) -> datetime | None:
 
 def _enqueue_one(session: Session, conn: store.Connection, wanted: Wanted, text_names: Sequence[str]) -> int:
     args = session.args
-    in_seconds = None if args["in"] is None else parse_duration(args["in"])
     how = {name: args[name] for name in ("key", "priority", "queue", "tenant")}
-    made = store.enqueue(conn, args["pipeline"], wanted.arguments(text_names), in_seconds=in_seconds, at=wanted.at, **how)
+    how |= {"in_seconds": _duration(args["in"]), "key_for_seconds": _duration(args["key-for"]), "at": wanted.at}
+    made = store.enqueue(conn, args["pipeline"], wanted.arguments(text_names), **how)
     if not made.created:
-        session.out.note(f'the key "{args["key"]}" belongs to this run already, which is {made.state}')
+        session.out.note(f'the key "{args["key"]}" belongs to this run already, which {_in_words(made.state)}')
     document: dict[str, Any] = {"schema": "orbit.run/1", "id": str(made.id), "created": made.created, "state": made.state}
     if args["wait"] or args["follow"]:
         return _wait(session, conn, made.id, document)
     session.out.document(document, [document["id"]])
     return ExitCode.OK
+
+
+def _in_words(state: RunState) -> str:
+    auxiliary = {RunState.SUCCEEDED: "has", RunState.FAILED: "has", RunState.CANCELLED: "was"}.get(state, "is")
+    return f"{auxiliary} {state}"
 
 
 def _wait(session: Session, conn: store.Connection, run_id: int, document: Mapping[str, Any]) -> int:
@@ -154,6 +161,11 @@ def _enqueue_many(session: Session, conn: store.Connection, wanted: Wanted, text
     states = await_ends(session, conn, list(dict.fromkeys(ids)))
     session.out.note(told_ends(states))
     return ExitCode.OK if set(states.values()) == {RunState.SUCCEEDED} else ExitCode.FAILED
+
+
+def _duration(text: str | None) -> float | None:
+    """Seconds."""
+    return None if text is None else parse_duration(text)
 
 
 def _numbered(text: str, number: int | None) -> str:

@@ -94,6 +94,7 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
                         "args", Kind.TEXT, "the arguments as a JSON object: itself, in a file, or on standard input", metavar="JSON|@FILE|-"
                     ),
                     Argument("key", Kind.TEXT, "make no second run of the pipeline while one with this key has not ended", metavar="KEY"),
+                    Argument("key-for", Kind.DURATION, "with --key: nor within this time, even if it has ended", metavar="TIME"),
                     Argument("in", Kind.DURATION, "start it no sooner than after this time", metavar="TIME"),
                     Argument("at", Kind.TEXT, "start it no sooner than then, such as 2030-01-31T08:00:00Z", metavar="TIME"),
                     Argument("priority", Kind.INTEGER, "instead of the pipeline's, from -2 to 2; a higher one goes first", metavar="N"),

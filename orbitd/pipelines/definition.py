@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from orbitd.errors import ConfigError
-from orbitd.pipelines.durations import as_seconds
 from orbitd.pipelines.signature import Signature, signature_of
+from orbitd.units import as_seconds
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -72,6 +72,7 @@ class Finding:
 class News:
     """What the daemon has heard last. `database_why`: why the database cannot be used; None when it can.
 
+    `is_deaf`: nothing that the database announces is heard.
     `hazards`: what the import leaves that no fork survives, one a line.
     """
 
@@ -80,6 +81,7 @@ class News:
     reload_error: str | None = None
     upgrade_error: str | None = None
     hazards: str = ""
+    is_deaf: bool = False
 
 
 def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
@@ -87,6 +89,9 @@ def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
     if news.database_why is not None and roster.generation:
         message = f"the database cannot be used: {news.database_why}"
         yield Finding("database_down", Status.ERROR, message, news.database_command)
+    if news.is_deaf:
+        message = "the database is reached through a pooler and there is no direct_url: work is found by the poll alone"
+        yield Finding("poll_only", Status.WARNING, message, "orbitd check --connect")
     if news.reload_error is not None:
         message = f"the last reload failed, generation {roster.generation} goes on: {telling_line(news.reload_error)}"
         yield Finding("reload_failed", Status.WARNING, message, "orbitctl reload --wait")

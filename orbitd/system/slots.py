@@ -4,7 +4,7 @@
                                children, and for how long all of us were frozen (the arbiter writes)
     records       max_slots × 256 bytes
     claims pages  max_slots × 4096 bytes
-    lane board    max_boarded × 32 bytes, see `laneboard`
+    lane board    max_boarded × 40 bytes, see `laneboard`
 
 Every word is an aligned 8-byte integer, stored at once. The claims page is the child's will: it writes what it is about to
 ask for *before* it asks, so that a claim that commits after its death is found. Beside the memory each slot has a *bell*
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitd.rules.states import Activity
-from orbitd.system.laneboard import ENTRY_WORDS, MAX_BOARDED, LaneBoard
+from orbitd.system.laneboard import BOARD_WORDS, LaneBoard
 from orbitd.system.permits import Permits
 from orbitd.system.stacks import StackFile
 
@@ -34,7 +34,7 @@ LAYOUT = 2
 
 _WORD = 8
 _HEADER_BYTES, _RECORD_BYTES, _PAGE_BYTES = 4096, 256, 4096
-_BOARD_BYTES = MAX_BOARDED * ENTRY_WORDS * _WORD
+_BOARD_BYTES = BOARD_WORDS * _WORD
 _NAME_AT, _NAME_BYTES = 16 * _WORD, 120
 _HELD_AT, _HELD_WORDS = 2 + MAX_LANES + 1, 5
 _ACTIVITIES = frozenset(Activity)
@@ -82,6 +82,7 @@ class Header(_Words):
     log_level = _Word(6)
     is_awaited = _Word(7)
     frozen_seconds = _Seconds(8)
+    found_by_sweep = _Word(9)
     layout = _Word(511)
 
 

@@ -186,6 +186,7 @@ METRICS: Document = {
     "workerStartTime": "2026-01-01T07:49:28.000Z",
     "lastRunTime": "2026-01-01T10:04:58.120Z",
     "childExits": {"crashed:SIGSEGV": 1, "max_runs": 12, "out_of_memory": 2},
+    "dutyAgeSeconds": {"beat": 2.1, "look": 31.5, "leftovers": 301.2, "partitions": 1822.0, "retention": 12.9},
     "timestamp": "2026-01-01T10:05:00.000Z",
     "age_seconds": 0.004,
 }
@@ -196,6 +197,7 @@ METRICS_FIRST: Document = METRICS | {
     **dict.fromkeys(("successRate", "errorRate", "runsPerHour"), 0.0),
     "lastRunTime": None,
     "childExits": {},
+    "dutyAgeSeconds": {},
 }
 _CHANGE: Document = {
     "key": "children.count",

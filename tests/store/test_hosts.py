@@ -350,8 +350,8 @@ def test_a_claim_during_an_interrupt_is_refused_without_waiting(fleet: Fleet) ->
         fleet.crash(child, conn=janitor)
         with pytest.raises(LeaseLost):
             child.claim()
-        answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(in_hand.fence, "1"), Ask.of(child.lanes))
-        assert (answer.accepted, answer.lease_ok, answer.claimed) == (True, False, None)
+        answer = child.go_on(Report.succeeded(in_hand.fence, "1"))
+        assert (answer.finished.fenced, answer.lease_ok, answer.offer.claimed) == ([], False, None)
     assert fleet.state(waiting) is RunState.PENDING
     fleet.check_settled()
 
