@@ -147,8 +147,8 @@ def resume(scene: Scene) -> None:
 def steps(scene: Scene) -> None:
     fence = claimed(scene).fence
     assert store.record_step(scene.child.conn, fence, "step", "2", 0.1) == "2"
-    assert store.record_step(scene.child.conn, fence, "step", "3", 0.1) == "2"
     assert store.record_step(scene.child.conn, fence, "next", "4", 0.1) == "4"
+    assert store.record_step(scene.child.conn, fence, "step", "3", 0.1) == "2"
     store.record_progress(scene.child.conn, fence, 0.9, "nearly")
 
 
