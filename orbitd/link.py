@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import psycopg
 
-from orbitd import store
+from orbitd import lease, store
 from orbitd.config import Settings
 from orbitd.orders import Orders
 from orbitd.rules.batching import Batch
@@ -182,6 +182,8 @@ class Link:
         None when there is no such lane, or nothing may be claimed. The latter is looked up last: whoever forbids it, and then
         sees nothing asked, can be sure.
         """
+        if self._connection is not None and not self.has_fresh_beat:
+            lease.stand_in(self._connection, self._post.header, self._host_id, self._settings.host.lease)
         self._learn_lanes()
         ask = self._search.begin(list(self._lanes), self._batches, is_board_fresh=self.has_fresh_beat)
         self._post.page.ask(ask.token, list(ask.floors))
