@@ -4,8 +4,9 @@
     bells         rings idle children when the database announces work (LISTEN), or a beat finds some
     bury          takes back the runs of a dead child, at once
     reconcile     takes back what belongs to nobody, at its start and once a minute
-    partitions    made ahead, once an hour
+    upkeep        the fleet's duties, in a thread of its own: see `upkeep.py`
     rescue        takes back the runs of hosts whose lease has lapsed
+    watermark     finds the runs of producers who commit late
 
 One loop: sleep on the arbiter's channel, the database's notifications and the next duty. Its own death loses nothing: the
 lease outlasts its restart, and the arbiter tells the next one what is still to be buried. A database that is down is a
@@ -31,7 +32,7 @@ from orbitd import __version__, lease, store
 from orbitd.config import Settings
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.queues import is_served
-from orbitd.rules.states import Charge
+from orbitd.rules.states import Charge, RunState
 from orbitd.store import Connection, Fence, Lane, Mode, PipelineSpec
 from orbitd.system import clock, log, privileges, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
@@ -39,10 +40,11 @@ from orbitd.system.log.entry import Entry
 from orbitd.system.log.redact import masked
 from orbitd.system.log.sink import Sink
 from orbitd.system.slots import SharedSlots
+from orbitd.upkeep import Upkeep
 from orbitd.waking import Deaf, Waking
+from orbitd.watermark import Watermark
 
 _RECONCILE_SECONDS = 60.0
-_PARTITIONS_SECONDS = 3600.0
 _SHORTEST_PAUSE_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 5.0
 _PUT_OFF_SECONDS = 5.0
@@ -103,13 +105,15 @@ class Janitor:
         self._waking = Waking(self._slots)
         self._are_lanes_known = False
         self._is_asked_for_work = False
+        self._watermark = Watermark(self._slots)
         self._graves: deque[_Grave] = deque()
-        self._told_database: tuple[bool, str | None] | None = None
+        self._told_database: tuple[bool, str | None, bool] | None = None
         self._connection: Connection | None = None
         self._host_id = 0
         self._attempts = 0
-        self._is_stopping = False
-        self._beat_at = self._next_beat = self._next_reconcile = self._next_partitions = 0.0
+        self._is_stopping = self._is_deaf = False
+        self._upkeep = Upkeep(self._tell)
+        self._beat_at = self._next_beat = self._next_reconcile = 0.0
 
     def work(self) -> None:
         """Do the duties until told to stop. Raises ChannelClosed."""
@@ -145,18 +149,12 @@ class Janitor:
         if now >= self._next_reconcile:
             self._reconcile(self._connection)
             self._next_reconcile = now + _RECONCILE_SECONDS
-        if now >= self._next_partitions:
-            self._make_partitions(self._connection)
-            self._next_partitions = now + _PARTITIONS_SECONDS
+        self._upkeep.speak()
+        self._waking.ring_idle(self._watermark.look(self._connection))
         if self._waking.answer(self._connection):
             self._next_beat = min(self._next_beat, self._beat_at + _SHORTEST_PAUSE_SECONDS)
         if (due_seconds := self._waking.look(self._connection)) is not None:
             self._next_beat = min(self._next_beat, max(self._beat_at + _SHORTEST_PAUSE_SECONDS, clock.now() + due_seconds))
-
-    def _make_partitions(self, connection: Connection) -> None:
-        """Have partitions for the coming days. Whoever holds a table just now may be making them, or reads for long: next time."""
-        with contextlib.suppress(psycopg.errors.LockNotAvailable):
-            store.make_partitions(connection)
 
     def _tick(self) -> None:
         """Show that we turn: also before each call to the database, so that only one which outlasts its deadline looks like a stall."""
@@ -179,11 +177,16 @@ class Janitor:
             database.listen_address,
             connect_timeout_seconds=database.connect_timeout,
             call_timeout_seconds=database.call_timeout,
-            application_name=f"orbitd {self._settings.instance.name} janitor",
+            application_name=store.application_name(self._settings.instance.name, "janitor"),
+            pooled=database.listen_pooled,
         )
         store.check_schema(connection)
         self._waking.begin(connection)
-        self._slots.board.forget_floors()
+        if connection.is_pooled and not self._is_deaf:
+            option = "direct_url" if database.direct_url else "url"
+            log.warn("poll_only", why=f"database.{option} leads through a pooler, which announces nothing")
+        self._is_deaf = connection.is_pooled
+        self._watermark.reset()
         self._next_beat = 0.0
         return connection
 
@@ -205,6 +208,7 @@ class Janitor:
         self._tell({"type": "host", "boot_id": self._boot_id})
         self._make_lanes(connection, pipelines)
         self._next_reconcile = self._next_beat = 0.0
+        self._upkeep.attend(self._settings, self._host_id)
         self._publish(asked_at, self._settings.host.lease)
 
     def _make_lanes(self, connection: Connection, pipelines: list[Message]) -> None:
@@ -237,8 +241,8 @@ class Janitor:
     def _beat(self, connection: Connection) -> None:
         self._tick()
         self._beat_at = asked_at = clock.now()
-        probes, floors = self._waking.prepare_beat(), self._slots.board.floors(self._all_lanes)
-        beat = store.beat(connection, self._host_id, self._settings.host.lease, floors, probes=probes)
+        probes = self._waking.prepare_beat()
+        beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease, probes=probes)
         if not beat.alive:
             self._start_afresh()
             return
@@ -248,8 +252,6 @@ class Janitor:
         if beat.others_lapsed:
             self._rescue(connection)
         has_work = not self._waking.lanes.isdisjoint(beat.lanes_with_work)
-        for lane in beat.lanes_with_work:
-            self._slots.board.ring(lane)
         if has_work:
             self._waking.ring_idle(len(self._slots.records))
         if self._is_asked_for_work:
@@ -266,7 +268,7 @@ class Janitor:
         self._tick()
         if clock.now() >= self._next_beat:
             asked_at = clock.now()
-            beat = store.beat(connection, self._host_id, self._settings.host.lease, {})
+            beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease)
             if not beat.alive:
                 raise store.LeaseLost
             self._publish(asked_at, beat.lease_seconds_left)
@@ -289,7 +291,7 @@ class Janitor:
     def _pass_on_cancels(self, cancels: list[tuple[int, int]]) -> None:
         for run_id, _ in cancels:
             for slot, record in enumerate(self._slots.records):
-                if record.run_id == run_id:
+                if record.run_id == run_id or self._slots.claims[slot].holds(run_id):
                     self._tell({"type": "cancel", "slot": slot, "run": run_id})
 
     # --- the dead ---
@@ -314,10 +316,32 @@ class Janitor:
                 log.warn("burial_put_off", slot=grave.message["slot"], error=str(error).strip())
 
     def _bury(self, connection: Connection, grave: Message) -> None:
-        """Take back what a dead child held, and what it may have been given without knowing."""
+        """Take back what a dead child held, and what it may have been given without knowing.
+
+        What it was doing in the database ends by itself when the server finds its client gone; if it does not, it is ended.
+        """
         self._tick()
+        try:
+            taken = self._interrupt(connection, grave)
+        except psycopg.errors.LockNotAvailable:
+            name = store.name_of_child(self._settings.instance.name, grave["slot"], grave["nonce"])
+            if not store.end_sessions(connection, name):
+                raise
+            log.warn("sessions_ended", slot=grave["slot"], of=name)
+            taken = self._interrupt(connection, grave)
+        for run_id, state in taken:
+            log.warn("run_taken_back", run=run_id, slot=grave["slot"], cause=grave["cause"], state=state)
+        self._tell({"type": "buried", "nonce": grave["nonce"]})
+        for held in grave["will"]["held"]:
+            self._waking.tell_of(held["lane"], held["seq"])
+        if grave["will"]["asked_token"]:
+            for lane in grave["will"]["asked_lanes"] or self._waking.lanes:
+                self._waking.tell_of(lane, 0)  # which run its claim took, only the database knew
+        self._waking.ring_idle(sum(state == "pending" for _, state in taken))
+
+    def _interrupt(self, connection: Connection, grave: Message) -> list[tuple[int, RunState]]:
         will = grave["will"]
-        taken = store.interrupt(
+        return store.interrupt(
             connection,
             child_id=grave["child_id"],
             held=[(Fence(held["lane"], held["seq"], held["run_id"], held["token"]), held["begun"]) for held in will["held"]],
@@ -328,14 +352,6 @@ class Janitor:
             charge=Charge(grave["charge"]),
             mode=self._mode(),
         )
-        for run_id, state in taken:
-            log.warn("run_taken_back", run=run_id, slot=grave["slot"], cause=grave["cause"], state=state)
-        self._tell({"type": "buried", "nonce": grave["nonce"]})
-        for held in will["held"]:
-            self._waking.tell_of(held["lane"], held["seq"])
-        for lane in will["asked_lanes"] or self._waking.lanes if will["asked_token"] else ():
-            self._waking.tell_of(lane, 0)  # which run its claim took, only the database knew
-        self._waking.ring_idle(sum(state == "pending" for _, state in taken))
 
     # --- arbiter, database, sleep ---
 
@@ -372,9 +388,10 @@ class Janitor:
 
     def _tell_database(self, *, is_up: bool, why: str | None = None, command: str = "") -> None:
         """News only: the arbiter is woken by each message."""
-        if self._told_database != (is_up, why):
-            self._told_database = (is_up, why)
-            self._tell({"type": "database", "up": is_up, "why": why, "command": command})
+        is_deaf = self._is_deaf and self._settings.database.pooled == "auto"  # who has written "yes" knows
+        if self._told_database != (is_up, why, is_deaf):
+            self._told_database = (is_up, why, is_deaf)
+            self._tell({"type": "database", "up": is_up, "why": why, "command": command, "deaf": is_deaf})
 
     def _tell(self, message: Message) -> None:
         """Tell the arbiter. One that does not read for very long must not cost the host its lease."""
@@ -393,7 +410,7 @@ class Janitor:
             poll.modify(self._channel, select.POLLIN | select.POLLOUT)
         if self._connection is not None:
             poll.register(self._connection, select.POLLIN)
-            seconds = min(self._next_beat, self._next_reconcile, self._waking.next_look_at()) - now
+            seconds = min(self._next_beat, self._next_reconcile, self._watermark.next_look, self._waking.next_look_at()) - now
         elif self._attempts:
             seconds = random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(self._attempts, 10))
         else:

@@ -95,6 +95,8 @@ class Orders:
 
     def __init__(self, channel: Channel, header: Header, record: Record, bell: int, stack: StackFile) -> None:
         self.is_draining = False
+        self.waiting: set[int] = set()  # runs of a batch that have not begun
+        self.unwanted: set[int] = set()  # those of them that were cancelled
         self._channel, self._header, self._record, self._bell, self._stack = channel, header, record, bell, stack
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._in_hand: InHand | None = None
@@ -273,5 +275,7 @@ class Orders:
             case "interrupt" if run and message["run"] == run.run_id:
                 self._record.run_deadline = clock.now()  # whoever swallows it is killed after its grace, as after a timeout
                 self._stop(run, RunCancelled("the run was cancelled"))
+            case "interrupt" if message["run"] in self.waiting:
+                self.unwanted.add(message["run"])
             case other:
                 log.event("order_ignored", order=other, run=message.get("run"))

@@ -19,7 +19,7 @@ from orbitd.rules.states import Charge, RunState
 from orbitd.store import queries
 from orbitd.store.faults import own_errors
 from orbitd.store.outcomes import MAX_ERROR_BYTES, MAX_TRACE_BYTES, clean_text
-from orbitd.store.rows import Beat, Fence, Lane, PipelineSpec, TakenBack
+from orbitd.store.rows import Beat, Fence, Lane, PipelineSpec, Sweep, TakenBack
 
 Asked = tuple[int, Sequence[int]]
 Mode = Literal["resume", "hold"]
@@ -76,20 +76,31 @@ def beat(
 ) -> Beat:
     """Renew the lease, promote what has fallen due, and say what there is to do.
 
-    Work is looked for in these lanes, each from its floor; in all of the host's, in full, without. With `probes` the connection
+    `floors`: from which number on to look for work in a lane; others are looked through in full. With `probes` the connection
     rings for itself, see `Connection.listen`.
     """
+    floors = floors or {}
     parameters = {
         "host": host_id,
         "lease_seconds": lease_seconds,
-        "lanes": None if floors is None else list(floors),
-        "floors": None if floors is None else list(floors.values()),
+        "lanes": list(floors),
+        "floors": list(floors.values()),
         "probes": probes,
     }
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(_SQL["beat"], parameters).fetchall()[0]
     cancels = zip(row.pop("cancel_runs") or (), row.pop("cancel_children") or (), strict=True)
-    return Beat(**row, cancels=list(cancels)) if row["alive"] else Beat(False, 0.0, [], [], None, False, [])
+    if row["alive"]:
+        return Beat(**row, cancels=list(cancels))
+    return Beat(False, row["server_since"], row["last_seq"], 0.0, [], [], [], None, False, [])
+
+
+def sweep(conn: psycopg.Connection[Any], bounds: Mapping[int, int]) -> Sweep:
+    """The first pending run of each lane, from its bound on, and up to which number no producer is still at work."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(_SQL["sweep"], {"lanes": list(bounds), "bounds": list(bounds.values())}).fetchall()[0]
+    found = zip(row.pop("lanes") or (), row.pop("seqs") or (), strict=True)
+    return Sweep(**row, found=dict(found))
 
 
 def start_child(
@@ -138,6 +149,17 @@ def interrupt(
         "hold": mode == "hold",
     }
     return [(run_id, RunState(state)) for run_id, state in conn.execute(_SQL["interrupt"], parameters).fetchall()]
+
+
+def end_sessions(conn: psycopg.Connection[Any], application_name: str) -> int:
+    """End the server's sessions that are at work for this client, which has died; how many there were.
+
+    Behind a pooler a session is known by who has it just now. Without the right to end them there are none.
+    """
+    try:
+        return int(conn.execute(_SQL["end_sessions"], {"application_name": application_name}).fetchall()[0][0])
+    except psycopg.errors.InsufficientPrivilege:
+        return 0
 
 
 def end_host(conn: psycopg.Connection[Any], boot_id: str, cause: str, mode: Mode, between: Meanwhile = _nothing) -> int:

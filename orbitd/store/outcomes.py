@@ -72,18 +72,22 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How one attempt ended. Made by the constructors below only."""
+    """How one attempt ended. Made by the constructors below only.
+
+    `seconds` is how long it took, for those that waited for their turn after the claim.
+    """
 
     fence: Fence
     outcome: Outcome
     delay_seconds: float | None = None
     result: str | None = None
     failure: Failure | None = None
+    seconds: float | None = None
 
     @classmethod
-    def succeeded(cls, fence: Fence, result: str) -> Report:
+    def succeeded(cls, fence: Fence, result: str, seconds: float | None = None) -> Report:
         """It returned; `result` is JSON text."""
-        return cls(fence, Outcome.SUCCEEDED, result=result)
+        return cls(fence, Outcome.SUCCEEDED, result=result, seconds=seconds)
 
     @classmethod
     def retry(cls, fence: Fence, delay_seconds: float, failure: Failure) -> Report:
@@ -109,3 +113,11 @@ class Report:
     def interrupted(cls, fence: Fence, failure: Failure) -> Report:
         """It was stopped because the daemon stops: the run goes on later, uncharged."""
         return cls(fence, Outcome.INTERRUPTED, failure=failure)
+
+    def after_refusal(self, why: str) -> Report | None:
+        """What to report instead to a database that cannot store this one. None: nothing, it cannot be the texts."""
+        if self.result is not None:
+            failure = Failure(cause="bad_result", error=f"the database cannot store the result: {why}")
+            return replace(Report.failed(self.fence, failure), seconds=self.seconds)
+        plain = replace(self, failure=self.failure and self.failure.without_texts())
+        return None if plain == self else plain

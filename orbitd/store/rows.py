@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from orbitd.rules.states import RunState
@@ -48,16 +48,19 @@ class Claimed:
 class Ask:
     """What a claim asks for. `token` is its random token (1 … 2^63−1): it names the claim, and is never derived from a run.
 
-    `floors`: the lanes in the order of priority, each with the number from which to search it.
+    `floors`: the lanes in the order of priority, each with the number from which to search it. All that is claimed is of one lane;
+    `wants` says how many runs it may be at most, 1 for the lanes that are not named there.
     """
 
     token: int
     floors: Mapping[int, int]
+    wants: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, lanes: Iterable[int]) -> Ask:
+    def of(cls, lanes: Iterable[int], want: int = 1) -> Ask:
         """A new claim, which searches these lanes in full."""
-        return cls(new_token(), dict.fromkeys(lanes, 0))
+        floors = dict.fromkeys(lanes, 0)
+        return cls(new_token(), floors, dict.fromkeys(floors, want))
 
 
 def new_token() -> int:
@@ -67,27 +70,35 @@ def new_token() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a claim has brought, if anything. `last_seq`: the highest number given out before it searched."""
+    """What a claim has brought: runs of one lane, in their order. `last_seq`: the highest number given out before it searched."""
 
     last_seq: int
-    claimed: Claimed | None
+    runs: Sequence[Claimed]
+
+    @property
+    def claimed(self) -> Claimed | None:
+        """The first of the runs."""
+        return self.runs[0] if self.runs else None
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedAndClaimed(Offer):
-    """Besides: whether the report counts, and whether more may be claimed."""
+class Finished:
+    """What became of reports. `fenced`: these runs were somebody else's already, so their reports do not count.
 
-    accepted: bool
+    `refused`: what the database said of results that it cannot store, by run; these runs have failed.
+    """
+
+    fenced: Collection[int]
+    refused: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedAndClaimed:
+    """Both answers. `lease_ok`: whether more may be claimed."""
+
+    finished: Finished
+    offer: Offer
     lease_ok: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Enqueued:
-    """A run that was asked for; not `created` when a live run had the same key already."""
-
-    id: int
-    created: bool
-    state: RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +151,17 @@ class PipelineSpec:
 class Beat:
     """What a beat found. `lanes` are all that the host serves, in the order in which to ask them.
 
+    `first_seqs` are the numbers of the first runs of `lanes_with_work`. `server_since`, `last_seq`: as in Sweep.
     `cancels` are (run id, child id). `next_due_seconds` is None when nothing is delayed, 0 when to beat again at once.
     """
 
     alive: bool
+    server_since: datetime
+    last_seq: int
     lease_seconds_left: float
     lanes: list[int]
     lanes_with_work: list[int]
+    first_seqs: list[int]
     next_due_seconds: float | None
     others_lapsed: bool
     cancels: list[tuple[int, int]]
@@ -171,3 +186,17 @@ class TakenBack:
 
     run_id: int
     state: RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a look for late runs found: the first of each lane that has one.
+
+    `server_since`: when this server was started. `last_seq`: the highest number given out. `safe_seq`: all producers of numbers
+    up to this one had ended before the look.
+    """
+
+    server_since: datetime
+    last_seq: int
+    safe_seq: int
+    found: dict[int, int]

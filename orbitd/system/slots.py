@@ -5,7 +5,7 @@
                                of us were frozen (the arbiter writes)
     records       max_slots × 256 bytes
     claims pages  max_slots × 4096 bytes
-    lane board    max_boarded × 32 bytes, see `laneboard`
+    lane board    max_boarded × 40 bytes, see `laneboard`
 
 Every word is an aligned 8-byte integer, stored at once. The claims page is the child's will: it writes what it is about to
 ask for *before* it asks, so that a claim that commits after its death is found. Beside the memory each slot has a *bell*
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitd.rules.states import Activity
-from orbitd.system.laneboard import ENTRY_WORDS, MAX_BOARDED, LaneBoard
+from orbitd.system.laneboard import BOARD_WORDS, LaneBoard
 from orbitd.system.permits import Permits
 from orbitd.system.stacks import StackFile
 
@@ -35,7 +35,7 @@ LAYOUT = 3
 
 _WORD = 8
 _HEADER_BYTES, _RECORD_BYTES, _PAGE_BYTES = 4096, 256, 4096
-_BOARD_BYTES = MAX_BOARDED * ENTRY_WORDS * _WORD
+_BOARD_BYTES = BOARD_WORDS * _WORD
 _NAME_AT, _NAME_BYTES = 16 * _WORD, 120
 _HELD_AT, _HELD_WORDS = 2 + MAX_LANES + 1, 5
 _ACTIVITIES = frozenset(Activity)
@@ -83,7 +83,8 @@ class Header(_Words):
     log_level = _Word(6)
     is_awaited = _Word(7)
     frozen_seconds = _Seconds(8)
-    tells_idle = _Word(9)
+    found_by_sweep = _Word(9)
+    tells_idle = _Word(10)
     layout = _Word(511)
 
 
@@ -147,7 +148,7 @@ class Record(_Words):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A run that the child holds. `begun` once user code was entered."""
+    """A run that the child holds. `begun`: user code was entered for it last, so that a death is charged to it."""
 
     lane: int
     seq: int
@@ -166,7 +167,12 @@ class Will:
 
 
 class ClaimsPage(_Words):
-    """What the child holds and asks: token asked, number of lanes, the lanes, number held, then five words for each held run."""
+    """What the child holds and asks: token asked, number of lanes, the lanes, number held, then five words for each held run.
+
+    A held run keeps its place there; one that was reported or handed back before the others has the token 0.
+    """
+
+    _begun_at = _HELD_AT + _HELD_WORDS - 1
 
     def ask(self, token: int, lanes: Sequence[int]) -> None:
         """Before a claim is sent: under this token, of these lanes. More than MAX_LANES are not written: none means all."""
@@ -181,24 +187,37 @@ class ClaimsPage(_Words):
         """The claim was answered, or is known to have failed."""
         self.words[0] = 0
 
-    def hold(self, lane: int, seq: int, run_id: int, token: int) -> None:
-        """The answer has brought this run; its user code has not begun."""
-        self._write(0, (lane, seq, run_id, token, 0))
-        self.words[_HELD_AT - 1] = 1
+    def hold(self, fences: Sequence[tuple[int, int, int, int]]) -> None:
+        """The answer has brought these runs (lane, seq, run, token), in place of those held before; none has begun."""
+        self.words[_HELD_AT - 1] = 0
+        for index, (lane, seq, run_id, token) in enumerate(fences):
+            self._write(index, (lane, seq, run_id, token, 0))
+        self.words[_HELD_AT - 1] = len(fences)
 
-    def begin(self) -> None:
-        """User code is entered: from now on a death is charged to the run."""
-        self.words[_HELD_AT + _HELD_WORDS - 1] = 1
+    def begin(self, index: int) -> None:
+        """User code is entered for this run: from now on a death is charged to it, and no more to the one before."""
+        self.words[self._begun_at] = 0
+        self._begun_at = _HELD_AT + index * _HELD_WORDS + _HELD_WORDS - 1
+        self.words[self._begun_at] = 1
 
-    def let_go(self) -> None:
-        """The outcome is committed."""
+    def let_go(self, index: int) -> None:
+        """The run is no longer ours: its outcome is committed, or it was handed back."""
+        self.words[_HELD_AT + index * _HELD_WORDS + _HELD_WORDS - 2] = 0
+
+    def let_all_go(self) -> None:
+        """Nothing is held."""
         self.words[_HELD_AT - 1] = 0
 
     def read(self) -> Will:
         """A copy, for whoever takes the runs back."""
         count = max(0, min(self.words[_HELD_AT - 1], MAX_HELD))
         lanes = self.words[2 : 2 + max(0, min(self.words[1], MAX_LANES))]
-        return Will(tuple(self._read(index) for index in range(count)), self.words[0], tuple(lanes) if self.words[0] else ())
+        held = tuple(held for held in map(self._read, range(count)) if held.token)
+        return Will(held, self.words[0], tuple(lanes) if self.words[0] else ())
+
+    def holds(self, run_id: int) -> bool:
+        """Whether the child holds this run, which may be waiting for its turn."""
+        return any(held.run_id == run_id for held in self.read().held)
 
     @property
     def is_empty(self) -> bool:

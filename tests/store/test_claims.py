@@ -10,7 +10,7 @@ from orbitd import store
 from orbitd.rules.states import RunState
 from orbitd.store import Ask, Connection, Failure, Fence, LeaseLost, Report
 from orbitd.system.postgres import Cluster
-from tests.store.fleet import FAILURE, Child, Fleet
+from tests.store.fleet import FAILURE, Child, Fleet, name_of
 
 
 def test_an_empty_poll_writes_nothing_and_needs_no_lease(fleet: Fleet) -> None:
@@ -76,8 +76,8 @@ def test_who_has_been_ended_claims_nothing_but_may_report(fleet: Fleet, how: str
             child.child_id = 999_999
     with pytest.raises(LeaseLost):
         child.claim()
-    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(in_hand.fence, "1"), Ask.of(child.lanes))
-    assert (answer.accepted, answer.lease_ok, answer.claimed) == (True, False, None)
+    answer = child.go_on(Report.succeeded(in_hand.fence, "1"))
+    assert (answer.finished.fenced, answer.lease_ok, answer.offer.claimed) == ([], False, None)
     assert fleet.state(in_hand.run_id) is RunState.SUCCEEDED
     assert fleet.state(waiting) is RunState.PENDING
     fleet.check_settled()
@@ -96,13 +96,13 @@ def test_finish_and_claim_reports_and_goes_on_in_one_commit(fleet: Fleet) -> Non
     first, second = fleet.enqueue("p"), fleet.enqueue("p")
     claimed = child.must_claim()
     ask = Ask.of(child.lanes)
-    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(claimed.fence, "1"), ask)
-    assert answer.accepted
-    assert answer.claimed is not None
-    assert (answer.claimed.run_id, answer.claimed.token) == (second, ask.token)
+    answer = child.go_on(Report.succeeded(claimed.fence, "1"), ask)
+    assert not answer.finished.fenced
+    assert answer.offer.claimed is not None
+    assert (answer.offer.claimed.run_id, answer.offer.claimed.token) == (second, ask.token)
     assert fleet.state(first) is RunState.SUCCEEDED
-    last = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(answer.claimed.fence, "1"), ask)
-    assert (last.accepted, last.lease_ok, last.claimed) == (True, True, None)
+    last = child.go_on(Report.succeeded(answer.offer.claimed.fence, "1"), ask)
+    assert (last.finished.fenced, last.lease_ok, last.offer.claimed) == ([], True, None)
 
 
 def test_a_fenced_report_still_brings_the_next_run(fleet: Fleet) -> None:
@@ -110,10 +110,10 @@ def test_a_fenced_report_still_brings_the_next_run(fleet: Fleet) -> None:
     fleet.enqueue("p")
     stale = dataclasses.replace(child.must_claim().fence, token=1)
     waiting = fleet.enqueue("p")
-    answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(stale, "1"), Ask.of(child.lanes))
-    assert not answer.accepted
-    assert answer.claimed is not None
-    assert answer.claimed.run_id == waiting
+    answer = child.go_on(Report.succeeded(stale, "1"))
+    assert answer.finished.fenced == [stale.run_id]
+    assert answer.offer.claimed is not None
+    assert answer.offer.claimed.run_id == waiting
 
 
 # --- the fence ---
@@ -163,18 +163,18 @@ def test_a_report_repeated_after_a_lost_reply_is_accepted_and_counts_once(fleet:
     assert child.finish(made)
     state = fleet.state(run_id)
     assert child.finish(made)
-    assert store.finish_and_claim(child.conn, child.child_id, made, Ask.of([])).accepted
+    assert child.go_on(made, Ask.of([])).finished.fenced == []
     assert fleet.state(run_id) is state
     assert fleet.value("SELECT count(*) FROM orbit.outcomes") == 1
     fleet.check()
 
 
 def finish(child: Child, conn: Connection, report: Report) -> bool:
-    return store.finish(conn, report)
+    return not store.finish(conn, [report]).fenced
 
 
 def finish_and_claim(child: Child, conn: Connection, report: Report) -> bool:
-    return store.finish_and_claim(conn, child.child_id, report, Ask.of(child.lanes)).accepted
+    return not store.finish_and_claim(conn, child.child_id, [report], Ask.of(child.lanes)).finished.fenced
 
 
 @pytest.mark.parametrize("tell", [finish, finish_and_claim])
@@ -184,7 +184,7 @@ def test_a_report_behind_a_lock_gives_up_leaves_nobody_waiting_and_counts_once_w
     child, locker, hasty = fleet.worker("p"), fleet.connect(), fleet.connect(call_timeout_seconds=0.1)
     run_id = fleet.enqueue("p")
     report = Report.succeeded(child.must_claim().fence, "1")
-    hasty_pid = hasty.info.backend_pid
+    hasty_name = name_of(hasty)
     with locker.transaction():
         store.hold_run(locker, report.fence)
         with pytest.raises(psycopg.OperationalError, match="did not answer"):
@@ -192,7 +192,7 @@ def test_a_report_behind_a_lock_gives_up_leaves_nobody_waiting_and_counts_once_w
         with pytest.raises(psycopg.errors.LockNotAvailable) as given_up:
             tell(child, child.conn, report)
         assert store.is_outage(given_up.value)
-        fleet.until_not_blocked(hasty_pid)
+        fleet.until_not_blocked(hasty_name)
     assert tell(child, child.conn, report)
     assert tell(child, child.conn, report)
     assert fleet.state(run_id) is RunState.SUCCEEDED
@@ -269,17 +269,14 @@ def test_a_failed_run_is_in_the_dead_letter_queue_with_all_that_is_known(fleet: 
 
 
 @pytest.mark.parametrize("result", ['"\\u0000"', '"\\ud800"', "{", "[" * 100_000 + "]" * 100_000, "1e9999999"])
-def test_a_result_that_the_database_cannot_store_is_a_data_error_and_the_run_is_still_ours(fleet: Fleet, result: str) -> None:
+def test_a_result_that_the_database_cannot_store_fails_its_run(fleet: Fleet, result: str) -> None:
     child = fleet.worker("p")
     run_id = fleet.enqueue("p")
-    fence = child.must_claim().fence
-    with pytest.raises(psycopg.DataError) as refused:
-        child.finish(Report.succeeded(fence, result))
-    assert not store.is_outage(refused.value)
-    with pytest.raises(psycopg.DataError):
-        store.finish_and_claim(child.conn, child.child_id, Report.succeeded(fence, result), Ask.of(child.lanes))
-    assert child.finish(Report.failed(fence, Failure("bad_result", "not JSON")))
+    report = Report.succeeded(child.must_claim().fence, result)
+    finished = store.finish(child.conn, [report])
+    assert (list(finished.fenced), list(finished.refused)) == ([], [run_id])
     assert fleet.state(run_id) is RunState.FAILED
+    assert fleet.rows("SELECT cause FROM orbit.failed") == [("bad_result",)]
 
 
 def test_any_error_text_can_be_stored(fleet: Fleet) -> None:

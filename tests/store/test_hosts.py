@@ -350,8 +350,8 @@ def test_a_claim_during_an_interrupt_is_refused_without_waiting(fleet: Fleet) ->
         fleet.crash(child, conn=janitor)
         with pytest.raises(LeaseLost):
             child.claim()
-        answer = store.finish_and_claim(child.conn, child.child_id, Report.succeeded(in_hand.fence, "1"), Ask.of(child.lanes))
-        assert (answer.accepted, answer.lease_ok, answer.claimed) == (True, False, None)
+        answer = child.go_on(Report.succeeded(in_hand.fence, "1"))
+        assert (answer.finished.fenced, answer.lease_ok, answer.offer.claimed) == ([], False, None)
     assert fleet.state(waiting) is RunState.PENDING
     fleet.check_settled()
 
@@ -626,3 +626,26 @@ def test_a_run_out_of_attempts_fails_by_its_childs_report_only(fleet: Fleet) -> 
     store.end_host(fleet.conn, fleet.boot_id(child.host_id), "stopped", "resume")
     assert fleet.state(run_id) is RunState.FAILED
     fleet.check_settled()
+
+
+def test_what_has_been_ended_once_keeps_its_time_and_cause(fleet: Fleet) -> None:
+    """Complaint 1 (riverqueue/river#1302) for children and hosts: a second death changes nothing that the first has written."""
+    ended, living = fleet.host("p"), fleet.host("p")
+    crashed, stopped = fleet.child(ended, "p"), fleet.child(ended, "p")
+    fleet.crash(crashed)
+
+    def written() -> list[tuple[object, ...]]:
+        query = "SELECT id, ended_at, ended_cause FROM orbit.{} ORDER BY id"
+        return fleet.rows(query.format("children")) + fleet.rows(query.format("hosts"))
+
+    first = written()
+    fleet.crash(crashed)
+    assert written() == first
+    assert fleet.value("SELECT orbit.end_host(%s, 'stopped')", ended) is True
+    second = written()
+    assert [row[2] for row in second] == ["crashed:SIGSEGV", "stopped", "stopped", None]
+    assert fleet.value("SELECT orbit.end_host(%s, 'host_lost')", ended) is False
+    fleet.crash(crashed)
+    fleet.crash(stopped)
+    assert written() == second
+    assert fleet.value("SELECT ended_at IS NULL FROM orbit.hosts WHERE id = %s", living)

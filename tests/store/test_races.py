@@ -51,16 +51,16 @@ def claim(scene: Scene, conn: Connection) -> Claimed | str | None:
 
 
 def finish(scene: Scene, conn: Connection) -> bool:
-    return store.finish(conn, Report.succeeded(scene.stale_or_own, "1"))
+    return not store.finish(conn, [Report.succeeded(scene.stale_or_own, "1")]).fenced
 
 
 def retry(scene: Scene, conn: Connection) -> bool:
-    return store.finish(conn, Report.retry(scene.stale_or_own, 3600, FAILURE))
+    return not store.finish(conn, [Report.retry(scene.stale_or_own, 3600, FAILURE)]).fenced
 
 
 def finish_and_claim(scene: Scene, conn: Connection) -> bool:
     report = Report.succeeded(scene.stale_or_own, "1")
-    return store.finish_and_claim(conn, scene.owner.child_id, report, Ask.of(scene.owner.lanes)).accepted
+    return not store.finish_and_claim(conn, scene.owner.child_id, [report], Ask.of(scene.owner.lanes)).finished.fenced
 
 
 def come_again(scene: Scene, conn: Connection) -> str | None:

@@ -57,7 +57,7 @@ class Worker:
                 return claimed
 
     def finish(self, report: Report) -> None:
-        assert store.finish(self.conn, report)
+        assert not store.finish(self.conn, [report]).fenced
 
     def fail(self, error: str = "ValueError: no") -> int:
         """Let the next run fail; its id."""

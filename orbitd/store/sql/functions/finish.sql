@@ -1,47 +1,98 @@
--- A child reports how an attempt ended. Returns whether the report counts: false means fenced, the run was taken back and
--- the attempt is somebody else's now. The very report that was accepted before is accepted again, so that a child which lost the
--- reply to its COMMIT may simply repeat it.
+-- A child reports how attempts ended, an element of each array for each. Returns the runs whose report does not count: fenced, the
+-- run was taken back and the attempt is somebody else's now. The very report that was accepted before is accepted again, so that a
+-- child which lost the reply to its COMMIT may simply repeat it.
 --
 --     succeeded, failed, cancelled    the run ends
---     retried                         one error more; again after p_delay_seconds
---     snoozed                         no error; again after p_delay_seconds
+--     retried                         one error more; again after its delay (seconds)
+--     snoozed                         no error; again after its delay
 --     interrupted                     no error; pending again in its old place (the operator asked for it)
 --
 -- A run whose cancel was asked for is never queued again: the last three end it as cancelled.
--- The row is locked before anything else is read: `cancel` locks it too, so one of the two sees what the other did.
+-- p_seconds is how long each attempt took; without it, it is taken to have begun when it was claimed. This array and all behind it
+-- may be null where no report has such a thing.
+-- The rows are locked before anything else is read: `cancel` locks them too, so one of the two sees what the other did. The
+-- successes, nearly all there is, are written by one statement; the others go one by one.
 -- The lock timeout: a client that gave up leaves its session waiting, and each repeated call would add one more.
--- Locks: live; then outcomes, delayed, failed, keys, requeued, cancel_requests by run.
+-- Locks: live in order; then outcomes, delayed, failed, keys, requeued, cancel_requests.
 CREATE OR REPLACE FUNCTION orbit.finish(
-    p_lane int, p_seq bigint, p_run bigint, p_token bigint, p_outcome text, p_delay_seconds float8, p_result jsonb,
-    p_cause text, p_error text, p_traceback text, p_stack text
-) RETURNS boolean
+    p_lanes int[], p_seqs bigint[], p_runs bigint[], p_tokens bigint[], p_outcomes text[], p_seconds float8[], p_results jsonb[],
+    p_delays float8[], p_causes text[], p_errors text[], p_tracebacks text[], p_stacks text[]
+) RETURNS bigint[]
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET lock_timeout = '2s'
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s'
 AS $$
 DECLARE
-    v_live       orbit.live;
-    v_outcome    text := p_outcome;
-    v_would_wait boolean := p_outcome IN ('retried', 'snoozed', 'interrupted');
+    v_ours      bigint[];
+    v_succeeded tid[];
+    v_others    int[];
+    v_at        int;
+    v_live      orbit.live;
+    v_outcome   text;
+    v_keepers   bigint[];
+    v_flags     smallint[];
 BEGIN
-    SELECT l.* INTO v_live
-      FROM orbit.live l
-     WHERE l.lane = p_lane AND l.seq = p_seq AND l.run_id = p_run AND l.token = p_token AND l.state = 1
-       FOR UPDATE;
-    IF NOT FOUND THEN
-        RETURN EXISTS (
-            SELECT FROM orbit.outcomes o
-             WHERE o.run_id = p_run AND o.token = p_token AND o.reported
-               AND (o.outcome = p_outcome OR o.outcome = 'cancelled' AND v_would_wait)
+    SELECT coalesce(array_agg(t.run_id), '{}'), array_agg(l.ctid) FILTER (WHERE t.outcome = 'succeeded'),
+           coalesce(array_agg(t.at) FILTER (WHERE t.outcome <> 'succeeded'), '{}')
+      INTO v_ours, v_succeeded, v_others
+      FROM (
+           SELECT *
+             FROM unnest(p_lanes, p_seqs, p_runs, p_tokens, p_outcomes)
+                  WITH ORDINALITY AS told(lane, seq, run_id, token, outcome, at)
+            ORDER BY lane, seq
+           ) t
+     CROSS JOIN LATERAL (
+           SELECT l.ctid
+             FROM orbit.live l
+            WHERE l.lane = t.lane AND l.seq = t.seq AND l.run_id = t.run_id AND l.token = t.token AND l.state = 1
+              FOR UPDATE
+           ) l;
+
+    FOREACH v_at IN ARRAY v_others LOOP
+        SELECT l.* INTO v_live FROM orbit.live l WHERE l.lane = p_lanes[v_at] AND l.seq = p_seqs[v_at];
+        v_outcome := p_outcomes[v_at];
+        v_live.claimed_at := coalesce(clock_timestamp() - make_interval(secs => p_seconds[v_at]), v_live.claimed_at);
+        v_live.errors := least(v_live.errors + (v_outcome IN ('retried', 'failed'))::int, 32767);
+        IF v_outcome IN ('retried', 'snoozed', 'interrupted')
+           AND EXISTS (SELECT FROM orbit.cancel_requests c WHERE c.run_id = v_live.run_id) THEN
+            v_outcome := 'cancelled';
+        END IF;
+        PERFORM orbit.record_outcome(
+            v_live, v_outcome, true, p_causes[v_at], p_errors[v_at], p_tracebacks[v_at], p_stacks[v_at], NULL
         );
+        PERFORM orbit.move_run(v_live, v_outcome, p_causes[v_at], p_errors[v_at], p_delays[v_at]);
+    END LOOP;
+
+    IF v_succeeded IS NOT NULL THEN
+        WITH gone AS (
+            DELETE FROM orbit.live l
+             WHERE l.ctid = ANY (v_succeeded)
+            RETURNING l.run_id, l.token, l.claimed_at, l.child, l.attempt, l.flags, array_position(p_runs, l.run_id) AS at
+        ), written AS (
+            INSERT INTO orbit.outcomes (run_id, token, started_at, child, attempt, reported, outcome, result)
+            SELECT g.run_id, g.token, coalesce(clock_timestamp() - make_interval(secs => p_seconds[g.at]), g.claimed_at),
+                   g.child, g.attempt, true, 'succeeded', p_results[g.at]
+              FROM gone g
+        )
+        SELECT array_agg(g.run_id), array_agg(g.flags) INTO v_keepers, v_flags FROM gone g WHERE g.flags <> 0;
+        IF v_keepers IS NOT NULL THEN
+            PERFORM orbit.forget(k.run_id, k.flags) FROM unnest(v_keepers, v_flags) AS k(run_id, flags);
+        END IF;
+        DELETE FROM orbit.cancel_requests c WHERE c.run_id = ANY (v_ours);
     END IF;
 
-    IF v_would_wait AND EXISTS (SELECT FROM orbit.cancel_requests c WHERE c.run_id = p_run) THEN
-        v_outcome := 'cancelled';
+    IF cardinality(v_ours) = cardinality(p_runs) THEN
+        RETURN '{}';
     END IF;
-    v_live.errors := least(v_live.errors + (p_outcome IN ('retried', 'failed'))::int, 32767);
-    PERFORM orbit.record_outcome(v_live, v_outcome, true, p_cause, p_error, p_traceback, p_stack, p_result);
-    PERFORM orbit.move_run(v_live, v_outcome, p_cause, p_error, p_delay_seconds);
-    RETURN true;
+    RETURN ARRAY(
+        SELECT t.run_id
+          FROM unnest(p_runs, p_tokens, p_outcomes) AS t(run_id, token, outcome)
+         WHERE t.run_id <> ALL (v_ours)
+           AND NOT EXISTS (
+               SELECT FROM orbit.outcomes o
+                WHERE o.run_id = t.run_id AND o.token = t.token AND o.reported
+                  AND (o.outcome = t.outcome OR o.outcome = 'cancelled' AND t.outcome IN ('retried', 'snoozed', 'interrupted'))
+           )
+    );
 END
 $$;

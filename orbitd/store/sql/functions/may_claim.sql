@@ -1,4 +1,4 @@
--- Whether this child may take work now; if so its row stays locked until the claim commits. Called by claim_next.
+-- Whether this child may take work now; if so its row stays locked until the claim commits. Called by claim.
 -- KEY SHARE conflicts only with the FOR UPDATE of whoever ends the child: then the answer is no at once, because waiting
 -- while holding a run's lock, which the other may want next, would be a deadlock.
 -- Locks: children, KEY SHARE, never waits.

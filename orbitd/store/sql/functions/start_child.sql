@@ -28,7 +28,7 @@ BEGIN
         SELECT * FROM orbit.asked_and_held(p_lanes, p_seqs, p_runs, p_tokens, NULL, p_asked_token, p_asked_lanes)
     LOOP
         IF v_run.asked THEN
-            PERFORM orbit.release(v_run.lane, v_run.seq, v_run.run_id, v_run.token);
+            PERFORM orbit.release(ARRAY[v_run.lane], ARRAY[v_run.seq], ARRAY[v_run.run_id], ARRAY[v_run.token]);
         ELSE
             UPDATE orbit.live l
                SET child = v_child
