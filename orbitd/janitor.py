@@ -241,8 +241,7 @@ class Janitor:
     def _beat(self, connection: Connection) -> None:
         self._tick()
         self._beat_at = asked_at = clock.now()
-        probes = self._waking.prepare_beat()
-        beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease, probes=probes)
+        beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease, probes=self._waking.prepare_beat())
         if not beat.alive:
             self._start_afresh()
             return
@@ -268,7 +267,7 @@ class Janitor:
         self._tick()
         if clock.now() >= self._next_beat:
             asked_at = clock.now()
-            beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease)
+            beat = store.beat(connection, self._host_id, self._settings.host.lease, {})
             if not beat.alive:
                 raise store.LeaseLost
             self._publish(asked_at, beat.lease_seconds_left)
@@ -332,11 +331,11 @@ class Janitor:
         for run_id, state in taken:
             log.warn("run_taken_back", run=run_id, slot=grave["slot"], cause=grave["cause"], state=state)
         self._tell({"type": "buried", "nonce": grave["nonce"]})
-        for held in grave["will"]["held"]:
+        will = grave["will"]
+        for held in will["held"]:
             self._waking.tell_of(held["lane"], held["seq"])
-        if grave["will"]["asked_token"]:
-            for lane in grave["will"]["asked_lanes"] or self._waking.lanes:
-                self._waking.tell_of(lane, 0)  # which run its claim took, only the database knew
+        for lane in will["asked_lanes"] or self._waking.lanes if will["asked_token"] else ():
+            self._waking.tell_of(lane, 0)  # which run its claim took, only the database knew
         self._waking.ring_idle(sum(state == "pending" for _, state in taken))
 
     def _interrupt(self, connection: Connection, grave: Message) -> list[tuple[int, RunState]]:

@@ -86,7 +86,8 @@ class Upkeep:
             database.listen_address,
             connect_timeout_seconds=database.connect_timeout,
             call_timeout_seconds=_CALL_TIMEOUT_SECONDS,
-            application_name=f"orbitd {settings.instance.name} upkeep",
+            application_name=store.application_name(settings.instance.name, "upkeep"),
+            pooled=database.listen_pooled,
         ) as connection:
             store.check_schema(connection)
             retention = Retention(settings.retention.succeeded, settings.retention.failed, settings.retention.logs)

@@ -36,11 +36,10 @@ class Waking:
     # --- the listener, and whether it hears ---
 
     def begin(self, connection: Connection) -> None:
-        """Listen on a new connection, unless it is a pooler's: then beats alone find work."""
-        self._is_listening = not connection.is_pooled
-        self._has_ever_heard = self._has_heard = self._has_probed = False
-        if self._is_listening:
+        """Listen on a new connection, unless a pooler is in between."""
+        if not connection.is_pooled:
             connection.listen()
+        self._is_listening, self._has_ever_heard, self._has_heard, self._has_probed = not connection.is_pooled, False, False, False
         self._state = Wakefulness(clock.now())
 
     def prepare_beat(self) -> bool:

@@ -34,8 +34,8 @@ class Watermark:
         self.next_look = 0.0
 
     def beat(self, connection: Connection, host_id: int, lease_seconds: float, *, probes: bool = False) -> Beat:
-        """A beat, whose finds are on the board afterwards. `probes`: as in `store.beat`."""
-        beat = store.beat(connection, host_id, lease_seconds, self._board.floors(self._board.lanes), probes=probes)
+        """A beat, whose finds are on the board afterwards."""
+        beat = store.beat(connection, host_id, lease_seconds, self._board.floors(self._board.lanes) or None, probes=probes)
         if self._note_server(beat):
             beat = store.beat(connection, host_id, lease_seconds)
         self._publish(dict(zip(beat.lanes_with_work, beat.first_seqs, strict=True)))

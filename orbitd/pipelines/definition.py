@@ -28,8 +28,8 @@ class Pipeline(Generic[P, R]):
     """A named unit of the author's code. None leaves a setting to the configuration.
 
     `timeout_seconds` 0 is no timeout; `backoff` is "exponential" or the seconds to wait after the first, second … error.
-    `priority` goes from -2 to 2, the higher the sooner. `on_lease_lost` is "continue" or "interrupt". `batch` is how many runs a
-    child may claim at once, or "auto".
+    `priority` goes from -2 to 2, the higher the sooner. `batch` is how many runs a child may claim at once, or "auto".
+    `on_lease_lost` is "continue" or "interrupt".
     """
 
     name: str
@@ -42,8 +42,8 @@ class Pipeline(Generic[P, R]):
     max_crashes: int | None = None
     backoff: str | tuple[float, ...] | None = None
     priority: int = 0
-    on_lease_lost: str = "continue"
     batch: Batch | None = None
+    on_lease_lost: str = "continue"
 
     def __call__(self, ctx: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the plain function, as a test does."""
@@ -69,8 +69,8 @@ def pipeline(
     max_crashes: int | None = None,
     backoff: str | Sequence[str | float] | None = None,
     priority: int = 0,
-    on_lease_lost: Literal["continue", "interrupt"] = "continue",
     batch: Batch | None = None,
+    on_lease_lost: Literal["continue", "interrupt"] = "continue",
 ) -> Callable[[Callable[Concatenate[Any, P], R]], Pipeline[P, R]]:
     """Declare the decorated function, sync or async, to be the pipeline of that name.
 
@@ -95,8 +95,8 @@ def pipeline(
                 max_crashes=_checked_range("max_crashes", max_crashes, 1, 1000),
                 backoff=_checked_backoff(backoff),
                 priority=_checked_range("priority", priority, -2, 2) or 0,
-                on_lease_lost=_checked_choice("on_lease_lost", on_lease_lost, ("continue", "interrupt")),
                 batch=AUTO if batch == AUTO else _checked_range("batch", batch, 1, MOST_IN_HAND),
+                on_lease_lost=_checked_choice("on_lease_lost", on_lease_lost, ("continue", "interrupt")),
             )
         except ValueError as error:
             raise ConfigError(f'pipeline "{name}": {error}') from error

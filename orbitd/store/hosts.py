@@ -76,15 +76,14 @@ def beat(
 ) -> Beat:
     """Renew the lease, promote what has fallen due, and say what there is to do.
 
-    `floors`: from which number on to look for work in a lane; others are looked through in full. With `probes` the connection
-    rings for itself, see `Connection.listen`.
+    `floors`: from which number on to look for work in a lane; others are looked through in full. Empty: work is not looked for.
+    With `probes` the connection rings for itself, see `Connection.listen`.
     """
-    floors = floors or {}
     parameters = {
         "host": host_id,
         "lease_seconds": lease_seconds,
-        "lanes": list(floors),
-        "floors": list(floors.values()),
+        "lanes": None if floors is None else list(floors),
+        "floors": None if floors is None else list(floors.values()),
         "probes": probes,
     }
     with conn.cursor(row_factory=dict_row) as cursor:

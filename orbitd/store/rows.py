@@ -168,6 +168,20 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a look for late runs found: the first of each lane that has one.
+
+    `server_since`: when this server was started. `last_seq`: the highest number given out. `safe_seq`: all producers of numbers
+    up to this one had ended before the look.
+    """
+
+    server_since: datetime
+    last_seq: int
+    safe_seq: int
+    found: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Sight:
     """What a look has found: lanes with pending runs, the number of the first in each, and how many there are, up to a limit.
 
@@ -186,17 +200,3 @@ class TakenBack:
 
     run_id: int
     state: RunState
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """What a look for late runs found: the first of each lane that has one.
-
-    `server_since`: when this server was started. `last_seq`: the highest number given out. `safe_seq`: all producers of numbers
-    up to this one had ended before the look.
-    """
-
-    server_since: datetime
-    last_seq: int
-    safe_seq: int
-    found: dict[int, int]

@@ -58,6 +58,14 @@ def test_a_key_for_a_period_answers_with_its_run_after_the_end(fleet: Fleet, sta
     fleet.check()
 
 
+def test_an_audit_finds_no_fault_with_kept_keys_and_finds_those_that_say_something_else_than_their_runs(fleet: Fleet) -> None:
+    ended(fleet, fleet.worker("p"), key="ended")
+    ask(fleet.conn, "live")
+    assert store.audit(fleet.conn).counts == {}
+    fleet.conn.execute("UPDATE orbit.keys SET run_ended = NOT run_ended")
+    assert store.audit(fleet.conn).counts == {"key_left": 2}
+
+
 def test_a_run_that_was_cancelled_while_it_waited_keeps_its_key_for_the_period(fleet: Fleet) -> None:
     run_id = ask(fleet.conn).id
     store.cancel(fleet.conn, run_id, "anna")

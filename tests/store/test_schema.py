@@ -143,9 +143,9 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.enqueue(conn, "unknown", queue="elsewhere")
         store.register_pipelines(conn, child.host_id, [store.PipelineSpec("unknown", "q", 0, "{}", 3, 3)])
         store.beat(conn, child.host_id, 20)
+        store.sweep(conn, dict.fromkeys(child.lanes, 0))
         store.doze(conn, {}, 1)
         store.stay_awake(conn, 1)
-        store.sweep(conn, dict.fromkeys(child.lanes, 0))
         fence = child.must_claim().fence
         store.resume(conn, fence.run_id, "me")
         tour.crash(child, fence, mode="hold")

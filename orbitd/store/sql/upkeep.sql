@@ -42,7 +42,7 @@ SELECT orbit.prune_resolved(clock_timestamp() - make_interval(secs => %(failed)s
 
 -- name: prune_keys
 -- Keys whose period is over.
-SELECT orbit.prune_keys(%(limit)s::int);
+SELECT orbit.prune_keys(%(limit)s::int) AS gone;
 
 -- name: prune_leftovers
 -- What is kept aside of runs.

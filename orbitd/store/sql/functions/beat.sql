@@ -3,7 +3,7 @@
 -- has ended the host, but it counts as steady only from now on.
 --     lanes              all lanes of the host's pipelines, in the order in which to ask them
 --     lanes_with_work    those of them with a pending run, searched from the floors that the host gives (p_floors, beside
---                        p_lanes; others in full), or among the runs that were taken back
+--                        p_lanes; others in full), or among the runs that were taken back; p_lanes empty: not looked for
 --     first_seqs         the number of each one's first
 --     server_since, last_seq   as sweep
 --     next_due_seconds   until the next delayed run falls due; 0: more than one beat could move is due already
@@ -59,7 +59,7 @@ BEGIN
       LEFT JOIN LATERAL (
            SELECT v.seq
              FROM orbit.live v
-            WHERE v.lane = l.id AND v.seq >= coalesce(known.floor, 0) AND v.state = 0
+            WHERE v.lane = l.id AND v.seq >= coalesce(known.floor, 0) AND v.state = 0 AND p_lanes <> '{}' IS NOT FALSE
             ORDER BY v.lane, v.seq
             LIMIT 1
            ) AS first ON true

@@ -1,5 +1,5 @@
 -- Where runs wait: of p_lanes, each searched from its floor (p_floors, beside it), those with pending runs; for each the number of
--- the first, and how many there are, up to p_most. Called by a janitor that is awake, by doze and by beat.
+-- the first, and how many there are, up to p_most. Called by a janitor that is awake, and by doze.
 --     next_due_seconds   until the next delayed run falls due; 0 or less: one is due already. What has been due for a minute is
 --                        left to the next beat: those before it may be as many dead entries as the index has.
 CREATE OR REPLACE FUNCTION orbit.find_work(
