@@ -37,7 +37,7 @@ MADE_ANEW = {
         "rollouts",  # it knows nothing of its own
         *("looked_at", "_next_look", "_next_report", "_decided_at", "_wake_at", "_is_record_stale", "_is_judged"),
     },
-    "affairs": {"_fleet", "_generations", "_incarnation", "is_handed_back"},
+    "affairs": {"_fleet", "_generations", "_incarnation", "is_handed_back", "upkeep"},
     "fleet": {"_owner", "_wakeup", "_burials", "_strays"},
     "vitals": {"_slots", "stuck_runs"},
     "generations": {"_load"},

@@ -169,7 +169,7 @@ def test_a_failed_run_whose_key_another_one_has_now_is_left_where_it_is(fleet: F
     rival = fleet.enqueue("p", key="k")
     with pytest.raises(Conflict, match=f'its key "k" belongs to run {short_id(rival)} now') as refusal:
         store.retry(fleet.conn, run_id, "anna")
-    assert refusal.value.hint == f"cancel run {short_id(rival)} first, or leave this one as it is"
+    assert refusal.value.hint == f"`orbitctl rerun {short_id(run_id)}` makes a new run of it, without the key"
     assert fleet.state(run_id) is RunState.FAILED
     fleet.check_settled()
 
