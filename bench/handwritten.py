@@ -25,6 +25,8 @@ from bench.stamps import stamp
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 POLL_SECONDS = 0.1
+NAP_SECONDS = 0.01
+_FOR_EVER_SECONDS = 3600.0
 
 SCHEMA = """
 create table jobs (
@@ -44,11 +46,22 @@ _LOCK = "select id, payload from jobs where state = 'pending' order by id limit 
 _FINISH = "delete from jobs where id = %s"
 
 
-def _noop() -> None:
+def _noop(**_args: str) -> None:
     """Do nothing."""
 
 
-_TASKS: Mapping[str, Callable[..., None]] = MappingProxyType({"noop": _noop, "stamp": stamp})
+def _nap(**_args: str) -> None:
+    """Sleep for a moment."""
+    time.sleep(NAP_SECONDS)
+
+
+def _hold(pipe: str) -> None:
+    """Say when it began, and stay until killed."""
+    stamp(pipe)
+    time.sleep(_FOR_EVER_SECONDS)
+
+
+_TASKS: Mapping[str, Callable[..., None]] = MappingProxyType({"noop": _noop, "nap": _nap, "stamp": stamp, "hold": _hold})
 
 
 def _work(payload: dict[str, Any]) -> None:

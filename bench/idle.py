@@ -14,8 +14,8 @@ from bench.rig import Rig, database_of, pids_by_role
 
 _CHILDREN = 4
 _MB = 1e6
-_CPU_WINDOW_SECONDS = 20.0
-_SETTLE_SECONDS = 11.0  # Postgres counts what an idle session has done up to 10 s late
+CPU_WINDOW_SECONDS = 20.0
+SETTLE_SECONDS = 11.0  # Postgres counts what an idle session has done up to 10 s late
 _SHARE_OF_WORKERS = 0.25  # of the time; they poll so often that a short look is enough
 _POLLING = "4 polling workers"
 
@@ -26,7 +26,7 @@ def measure(rig: Rig) -> list[Row]:
     """Rounds of an idle daemon and of idle hand-written workers, in turn."""
     own: dict[str, list[float]] = defaultdict(list)
     beside: dict[str, list[float]] = defaultdict(list)
-    with _without_autovacuum(rig):
+    with without_autovacuum(rig):
         for _ in range(rig.effort.rounds):
             _collect(own, _idle_daemon(rig))
             _collect(beside, _idle_workers(rig))
@@ -52,10 +52,10 @@ def _idle_daemon(rig: Rig) -> dict[str, float]:
         pids = pids_by_role(daemon)
         arbiter = pids["arbiter"][0]
         everybody = [pid for each in pids.values() for pid in each]
-        time.sleep(_SETTLE_SECONDS)
+        time.sleep(SETTLE_SECONDS)
         wakes, cpu = proc.wake_ups([arbiter]), proc.cpu_seconds(arbiter)
         seconds = rig.effort.idle_seconds
-        seen = _watch(rig, daemon.dsn, everybody, seconds)
+        seen = watch(rig, daemon.dsn, everybody, seconds)
         seen["arbiter wake-ups"] = (proc.wake_ups([arbiter]) - wakes) / seconds
         seen["arbiter cpu"] = (proc.cpu_seconds(arbiter) - cpu) / seconds * 100
         seen["arbiter rss"] = proc.rss_bytes(arbiter) / _MB
@@ -69,10 +69,10 @@ def _idle_daemon(rig: Rig) -> dict[str, float]:
 
 def _idle_workers(rig: Rig) -> dict[str, float]:
     with rig.jobs() as jobs, rig.workers(jobs, _CHILDREN) as pids:
-        return _watch(rig, jobs, pids, rig.effort.idle_seconds * _SHARE_OF_WORKERS)
+        return watch(rig, jobs, pids, rig.effort.idle_seconds * _SHARE_OF_WORKERS)
 
 
-def _watch(rig: Rig, dsn: str, pids: Sequence[int], seconds: float) -> dict[str, float]:
+def watch(rig: Rig, dsn: str, pids: Sequence[int], seconds: float) -> dict[str, float]:
     """What these processes and their sessions in the database do for a while. We ask from another database: not to count ourselves."""
     backends = rig.sessions(dsn)
     statements, cpu, served, wakes = _statements(rig, dsn), _cpu(pids), _cpu(backends), proc.wake_ups(pids)
@@ -80,8 +80,8 @@ def _watch(rig: Rig, dsn: str, pids: Sequence[int], seconds: float) -> dict[str,
     wakes, cpu, served = proc.wake_ups(pids) - wakes, _cpu(pids) - cpu, _cpu(backends) - served
     return {
         "statements": (_statements(rig, dsn) - statements) / seconds,
-        "cpu": cpu / seconds * _CPU_WINDOW_SECONDS,
-        "backends": served / seconds * _CPU_WINDOW_SECONDS,
+        "cpu": cpu / seconds * CPU_WINDOW_SECONDS,
+        "backends": served / seconds * CPU_WINDOW_SECONDS,
         "wake-ups": wakes / seconds,
         "pss": _pss(pids),
     }
@@ -103,7 +103,7 @@ def _statements(rig: Rig, dsn: str) -> int:
 
 
 @contextmanager
-def _without_autovacuum(rig: Rig) -> Iterator[None]:
+def without_autovacuum(rig: Rig) -> Iterator[None]:
     """Its transactions would count as statements."""
     with rig.connect(rig.cluster.dsn()) as connection:
         connection.execute("alter system set autovacuum = off")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +25,7 @@ from tests.support.daemon import Daemon, eventually
 ROOT = Path(__file__).parent.parent
 
 # As installed, and written down: what a commit promises is what we measure.
-_SETTINGS = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+_SETTINGS = {"fsync": "on", "synchronous_commit": "on"}
 
 
 @dataclass(frozen=True)
@@ -52,27 +52,40 @@ class Rig:
         self.folder = folder
         self._numbers = itertools.count(1)
 
-    @cached_property
-    def _orbit(self) -> str:
-        self.cluster.create_database("orbit")
-        migrate(self.cluster.dsn("orbit"))
-        return "orbit"
+    def new_folder(self) -> Path:
+        """An empty one, with a short path: sockets are made in it."""
+        folder = self.folder / str(next(self._numbers))
+        folder.mkdir()
+        return folder
 
     @cached_property
-    def _jobs(self) -> str:
-        self.cluster.create_database("jobs")
-        with self.connect(self.cluster.dsn("jobs")) as connection:
+    def orbit(self) -> str:
+        """A template with our schema."""
+        return self.template("orbit", migrate)
+
+    @cached_property
+    def jobs_template(self) -> str:
+        """A template with the hand-written table."""
+        return self.template("jobs", self._make_jobs)
+
+    def _make_jobs(self, dsn: str) -> None:
+        with self.connect(dsn) as connection:
             connection.execute(handwritten.SCHEMA.encode())
-        return "jobs"
 
     @contextmanager
-    def _copy_of(self, template: str) -> Iterator[str]:
+    def copy_of(self, template: str) -> Iterator[str]:
         """The DSN of a new database, dropped afterwards whoever is still connected."""
         name = f"{template}_{next(self._numbers)}"
         self.cluster.create_database(name, template)
         yield self.cluster.dsn(name)
         with self.connect(self.cluster.dsn()) as connection:
             connection.execute(f"drop database {name} with (force)".encode())
+
+    def template(self, name: str, prepare: Callable[[str], object], of: str = "template1") -> str:
+        """A database to be copied, made ready by `prepare`, which is given its DSN. Nobody may be connected to it afterwards."""
+        self.cluster.create_database(name, of)
+        prepare(self.cluster.dsn(name))
+        return name
 
     def connect(self, dsn: str) -> handwritten.Connection:
         """A plain autocommit connection."""
@@ -90,21 +103,26 @@ class Rig:
     @contextmanager
     def daemon_with(self, options: Mapping[str, object], *, wait: bool = True) -> Iterator[Daemon]:
         """The same; unless we `wait`, its children may never be ready."""
+        with self.copy_of(self.orbit) as dsn, self.daemon_on(dsn, options, wait=wait) as daemon:
+            yield daemon
+
+    @contextmanager
+    def daemon_on(self, dsn: str, options: Mapping[str, object], *, wait: bool = True) -> Iterator[Daemon]:
+        """The same, on a database that there is already."""
         settings = {"app.pipelines": ["bench.pipelines"], "app.path": [str(ROOT)], **options}
-        with self._copy_of(self._orbit) as dsn:
-            daemon = Daemon(self.folder / str(next(self._numbers)), dsn, "", **settings)
-            try:
-                daemon.start(wait=wait)
-                yield daemon
-                daemon.signal(signal.SIGQUIT)
-                daemon.await_exit()
-            finally:
-                daemon.destroy()
+        daemon = Daemon(self.new_folder(), dsn, "", **settings)
+        try:
+            daemon.start(wait=wait)
+            yield daemon
+            daemon.signal(signal.SIGQUIT)
+            daemon.await_exit()
+        finally:
+            daemon.destroy()
 
     @contextmanager
     def jobs(self) -> Iterator[str]:
         """The DSN of a database for hand-written workers."""
-        with self._copy_of(self._jobs) as dsn:
+        with self.copy_of(self.jobs_template) as dsn:
             yield dsn
 
     @contextmanager

@@ -43,10 +43,10 @@ class Stamps:
         self.path = str(path)
         self._pipe = os.fdopen(os.open(path, os.O_RDWR), "rb", buffering=0)  # a writer of our own: no end of file between two stamps
 
-    def next(self) -> Stamp:
-        """The next start. Raises TimeoutError."""
-        if not select.select([self._pipe], [], [], _PATIENCE_SECONDS)[0]:
-            raise TimeoutError(f"no work was started within {_PATIENCE_SECONDS:g}s")
+    def next(self, patience: float = _PATIENCE_SECONDS) -> Stamp:
+        """The next start. Raises TimeoutError after so many seconds."""
+        if not select.select([self._pipe], [], [], patience)[0]:
+            raise TimeoutError(f"no work was started within {patience:g}s")
         pid, at = self._pipe.readline().split()
         return Stamp(int(pid), float(at))
 

@@ -8,13 +8,14 @@ from orbitd.fleet import Death, Fleet
 from orbitd.generations import Generations
 from orbitd.incarnation import Incarnation
 from orbitd.rules.exits import Verdict
-from orbitd.system import log
+from orbitd.rules.upkeep import Duty, Holder
+from orbitd.system import clock, log
 from orbitd.system.channel import Message
-from orbitd.vitals import DatabaseNews
+from orbitd.vitals import DatabaseNews, UpkeepNews
 
 
 class Affairs:
-    """`database` is the janitor's last word of it, `boot_id` this host's incarnation there.
+    """`database` is the janitor's last word of it, and `upkeep` of its upkeep; `boot_id` this host's incarnation there.
 
     `unburied` are the dead whose runs are still to be taken back: a janitor may die over it, or have no database.
     `is_handed_back`: at the end everything was, and the next arbiter has nothing to take over.
@@ -23,6 +24,7 @@ class Affairs:
     def __init__(self, fleet: Fleet, generations: Generations, incarnation: Incarnation) -> None:
         self._fleet, self._generations, self._incarnation = fleet, generations, incarnation
         self.database = DatabaseNews()
+        self.upkeep = UpkeepNews()
         self.boot_id: str | None = None
         self.unburied: dict[str, Message] = {}
         self.is_handed_back = False
@@ -64,7 +66,10 @@ class Affairs:
             case "host":
                 self.boot_id = message["boot_id"]
             case "database":
-                self._note_database(DatabaseNews(message["up"], message["why"], message["command"], is_word=True))
+                self._note_database(DatabaseNews(message["up"], message["why"], message["command"], is_word=True, is_deaf=message["deaf"]))
+            case "upkeep":
+                holder = message["holder"] and Holder(**message["holder"])
+                self.upkeep = UpkeepNews([Duty(**duty) for duty in message["duties"]], holder, clock.now())
             case "buried":
                 self.unburied.pop(message["nonce"], None)
             case "handed_back":

@@ -214,8 +214,8 @@ class Arbiter:
         why = None if self.database.is_up else self.database.why
         reload_error = self.reload.error if self.reload.ok is False else None
         hazards = self._generations.hazards_of(self.roster.generation)
-        news = health.News(why, self.database.command, reload_error, self.succession.error, "\n".join(hazards))
-        findings = self.vitals.judge(self.settings, self.roster, self.desired, news, is_starting=is_starting)
+        news = health.News(why, self.database.command, reload_error, self.succession.error, "\n".join(hazards), self.database.is_deaf)
+        findings = self.vitals.judge(self.settings, self.roster, self.desired, news, self.affairs.upkeep, is_starting=is_starting)
         self._is_judged = True
         if self._errand is None and before != {finding.code for finding in findings}:
             log.event("health_changed", reasons=",".join(finding.code for finding in findings) or "none")

@@ -161,6 +161,7 @@ class Child:
         record = self._post.record
         record.run_id, record.pipeline = 0, ""
         record.set_activity(Activity.IDLE, clock.now())
+        self._post.slots.tell_idle()
         self._title("idle")
 
     def _sleep(self) -> None:
@@ -185,7 +186,8 @@ class Child:
         courier = Courier(self._link, fence, self._settings.runs.max_log)
         started = clock.now()
         timeout_seconds = self._settings.runs.timeout if pipeline.timeout_seconds is None else pipeline.timeout_seconds
-        run = self._orders.begin(fence.run_id, timeout_seconds, interruption)
+        ends_with_lease = pipeline.on_lease_lost == "interrupt"
+        run = self._orders.begin(fence.run_id, timeout_seconds, interruption, ends_with_lease=ends_with_lease)
         attempt = Attempt(fence.run_id, claimed.attempt, claimed.tenant, self._settings.runs.max_result)
         about: dict[str, Any] = {"run": fence.run_id, "pipeline": pipeline.name, "attempt": claimed.attempt}
         ledger = RunLedger(self._link, fence, courier, run, about, keeps_log=self._settings.logging.per_run)

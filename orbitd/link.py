@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import psycopg
 
-from orbitd import store
+from orbitd import lease, store
 from orbitd.config import Settings
 from orbitd.orders import Orders
 from orbitd.rules.batching import Batch
@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 _LONGEST_WAIT_SECONDS = 5.0
 _COMPLAINT_SECONDS = 60.0
+_CONNECTION_EVERY_SECONDS = 0.03  # of all children of a host that connect anew
 
 
 class _NotNow(Exception):
@@ -118,10 +119,10 @@ class Link:
         the time of the run in hand stands still. Raises Drained when the child is to leave and holds no run, DataError for a
         value that cannot be stored, and whatever the operation raises that is not the database's.
         """
-        try:
-            return self._try(operation)
-        except _NotNow:
-            with self._orders.clock_stopped():
+        with self._orders.clock_stopped():
+            try:
+                return self._try(operation)
+            except _NotNow:
                 return self._keep_trying(operation)
 
     def _keep_trying(self, operation: Callable[[Connection, int], T]) -> T:
@@ -146,6 +147,8 @@ class Link:
                 raise
             except psycopg.Error as error:
                 why = str(error).strip()
+                if isinstance(error, psycopg.errors.ReadOnlySqlTransaction) and self._connection is not None:
+                    self._connection.close()  # the server has become a standby: the primary is elsewhere
             if self._connection is not None and self._connection.closed:
                 self._connection = None
         self._complain(why)
@@ -179,8 +182,10 @@ class Link:
         None when there is no such lane, or nothing may be claimed. The latter is looked up last: whoever forbids it, and then
         sees nothing asked, can be sure.
         """
+        if self._connection is not None and not self.has_fresh_beat:
+            lease.stand_in(self._connection, self._post.header, self._host_id, self._settings.host.lease)
         self._learn_lanes()
-        ask = self._search.begin(self._lanes, self._batches, is_board_fresh=self.has_fresh_beat)
+        ask = self._search.begin(list(self._lanes), self._batches, is_board_fresh=self.has_fresh_beat)
         self._post.page.ask(ask.token, list(ask.floors))
         if not ask.floors or self._orders.is_draining or not self.may_claim or not self._permits.take():
             self._permits.give_back()
@@ -226,14 +231,17 @@ class Link:
     @contextlib.contextmanager
     def second_connection(self) -> Iterator[Connection]:
         """A connection for the author's own statements, discarded afterwards: nobody knows in what state it is left."""
-        with self._open("transaction") as connection:
+        with self._open() as connection:
             yield connection
 
     def _rest(self, attempts: int) -> None:
-        """A growing, jittered wait; the bell cuts it short."""
+        """A growing, jittered wait, which the bell cuts short; then our turn among all children, whom the same bell has woken."""
         if not self._held:
             self._post.record.set_activity(Activity.WAITING, clock.now())
         self._orders.wait(random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(attempts, 10)) + 0.01)
+        if self._connection is None and not self._orders.is_draining:
+            children = sum(1 for record in self._post.slots.records if record.activity)
+            self._orders.wait(random.random() * children * _CONNECTION_EVERY_SECONDS)
 
     def _registered(self) -> Connection:
         """The connection, registered with the host's present incarnation."""
@@ -241,7 +249,7 @@ class Link:
         if not host_id:
             raise _NotNow  # the janitor has not joined yet, and rings when it has
         if self._connection is None:
-            self._connection, self._host_id = self._open(f"slot {self._post.slot}"), 0
+            self._connection, self._host_id = self._open(), 0
         if self._host_id != host_id:
             will = page.read()
             self._child_id = store.start_child(
@@ -259,13 +267,14 @@ class Link:
             page.settle()
         return self._connection
 
-    def _open(self, purpose: str) -> Connection:
+    def _open(self) -> Connection:
         database = self._settings.database
         return store.connect(
             database.url,
             connect_timeout_seconds=database.connect_timeout,
             call_timeout_seconds=database.call_timeout,
-            application_name=f"orbitd {self._settings.instance.name} {purpose}",
+            application_name=store.name_of_child(self._settings.instance.name, self._post.slot, self._post.nonce),
+            pooled=database.pooled,
         )
 
     def _learn_lanes(self) -> None:

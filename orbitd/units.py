@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -34,6 +34,22 @@ def parse_duration(text: str) -> float:
     if seconds > _LONGEST_SECONDS:
         raise ValueError(f'"{text}" is longer than a hundred years')
     return seconds
+
+
+def as_seconds(duration: str | float | timedelta) -> float:
+    """Seconds of "5m", of a number of seconds, or of a timedelta: durations as code gives them.
+
+    Raises ValueError for anything else: negative, endless, not a number, above a hundred years.
+    """
+    if isinstance(duration, str):
+        return parse_duration(duration)
+    if isinstance(duration, timedelta):
+        duration = duration.total_seconds()
+    if isinstance(duration, bool) or not isinstance(duration, int | float):
+        raise ValueError(f'{duration!r} is not a duration: give seconds, or text such as "30s", "10m", "1h30m"')  # noqa: TRY004 - one error for all wrong durations
+    if not 0 <= duration <= _LONGEST_SECONDS:
+        raise ValueError(f"{duration!r} seconds is not a duration: give a number from 0 to {_LONGEST_SECONDS:.0f}")
+    return float(duration)
 
 
 def parse_size(text: str) -> int:

@@ -381,7 +381,11 @@ class Verbs:
         return views.health(findings, vitals.metrics()["lastRunTime"], vitals.stuck_runs, self._age_seconds(clock.now()))
 
     def _metrics(self) -> dict[str, Any]:
-        numbers = {**self._arbiter.vitals.metrics(), "childExits": dict(sorted(self._arbiter.roster.exits_by_cause.items()))}
+        arbiter = self._arbiter
+        numbers = arbiter.vitals.metrics() | {
+            "childExits": dict(sorted(arbiter.roster.exits_by_cause.items())),
+            "dutyAgeSeconds": arbiter.vitals.duty_ages(arbiter.affairs.upkeep),
+        }
         return views.metrics(numbers, round(clock.now() - self._arbiter.looked_at, 3))
 
     def _age_seconds(self, now: float, *, with_memory: bool = False) -> float:

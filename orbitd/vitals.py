@@ -6,12 +6,13 @@ The arbiter's look at shared memory feeds it; `orbitctl metrics`, `orbitctl heal
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from orbitd.config.model import Health, Settings
-from orbitd.rules import health
+from orbitd.rules import health, upkeep
 from orbitd.rules.roster import Roster
 from orbitd.rules.states import StopLevel
 from orbitd.rules.supervise import Desired
@@ -28,7 +29,8 @@ _MARGIN_SECONDS = 5.0
 class DatabaseNews:
     """What the janitor last said of the database, and since when it says so: until its first word, since it could say one.
 
-    `is_word`: it has said one. `was_up`: the database has been there once.
+    `is_word`: it has said one. `was_up`: the database has been there once. `is_deaf`: what it announces is not heard,
+    for a pooler is in between, and nobody has said so in the configuration.
     """
 
     is_up: bool = False
@@ -37,6 +39,26 @@ class DatabaseNews:
     since: float = field(default_factory=clock.now)
     is_word: bool = False
     was_up: bool = False
+    is_deaf: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepNews:
+    """What the janitor last said of the upkeep: how the fleet's duties go, who holds back vacuum most, and when it said so."""
+
+    duties: Sequence[upkeep.Duty] = ()
+    holder: upkeep.Holder | None = None
+    at: float | None = None
+
+    def as_of(self, now: float) -> list[upkeep.Duty]:
+        """The duties with their present ages; that of this host, to look after them, among them. None before the first word."""
+        if self.at is None:
+            return []
+        since = now - self.at
+        return [
+            upkeep.Duty("look", upkeep.LOOK_SECONDS, since, None),
+            *(replace(duty, age_seconds=duty.age_seconds + since) for duty in self.duties),
+        ]
 
 
 class Vitals:
@@ -58,7 +80,9 @@ class Vitals:
         self.tally.bury(slot, lost_runs=lost_runs, now=clock.now())
         return succeeded, failed + lost_runs
 
-    def judge(self, settings: Settings, roster: Roster, desired: Desired, news: health.News, *, is_starting: bool) -> list[health.Finding]:
+    def judge(
+        self, settings: Settings, roster: Roster, desired: Desired, news: health.News, upkept: UpkeepNews, *, is_starting: bool
+    ) -> list[health.Finding]:
         """What is not well just now. Called at every look, so that it depends on what happened and not on who asked when."""
         now, rules = clock.now(), settings.health
         ended, failed = self.tally.recent(now, rules.silence, rules.min_runs)
@@ -70,6 +94,7 @@ class Vitals:
             failures_in_row=self.tally.failures_in_row,
             silent_seconds=now - (self.tally.last_ended_at or self.tally.started_at),
             stuck_runs=self.stuck_runs,
+            found_by_sweep=self._slots.header.found_by_sweep,
             able=len(roster.able()),
             target=desired.count,
             is_starting=is_starting,
@@ -77,7 +102,11 @@ class Vitals:
             is_paused=desired.is_paused,
         )
         before = frozenset(finding.code for finding in self.findings)
-        self.findings = [*health.troubles(roster, news, now), *health.judge(facts, _bounds(rules), before)]
+        self.findings = [
+            *health.troubles(roster, news, now),
+            *_untidy(upkept, rules, now, is_reachable=news.database_why is None),
+            *health.judge(facts, _bounds(rules), before),
+        ]
         return self.findings
 
     def metrics(self) -> dict[str, Any]:
@@ -98,7 +127,14 @@ class Vitals:
             "workerStartTime": _wall(tally.started_at, now),
             "lastRunTime": _wall(tally.last_ended_at, now),
             "timestamp": _wall(now, now),
+            "foundBySweep": self._slots.header.found_by_sweep,
         }
+
+    def duty_ages(self, upkept: UpkeepNews) -> dict[str, float]:
+        """How many seconds ago each duty was done last: the host's beat, its look after the fleet's duties, and those."""
+        now, beat_at = clock.now(), self._slots.header.beat_at
+        ages = {"beat": now - beat_at} if beat_at else {}
+        return {name: round(age, 3) for name, age in (ages | {duty.name: duty.age_seconds for duty in upkept.as_of(now)}).items()}
 
     def report(self) -> dict[str, Any]:
         """The same for the log, with the names and in the words that the Orbit worker's report has."""
@@ -140,6 +176,15 @@ def _is_stuck(record: Record, stuck_after_seconds: float | None, kill_after_seco
     if stuck_after_seconds is not None:
         return clock.now() - record.since > stuck_after_seconds
     return 0 < record.run_deadline < clock.now() - kill_after_seconds - _MARGIN_SECONDS
+
+
+def _untidy(news: UpkeepNews, rules: Health, now: float, *, is_reachable: bool) -> Iterator[health.Finding]:
+    """What is not well with the database's upkeep. While it cannot be reached, that is the trouble."""
+    if not is_reachable:
+        return
+    yield from upkeep.late(news.as_of(now))
+    if rules.horizon_age and news.holder and news.holder.is_harmful(rules.horizon_transactions, rules.horizon_age):
+        yield upkeep.held(news.holder)
 
 
 def _bounds(rules: Health) -> health.Bounds:

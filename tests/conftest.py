@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from orbitd.store.connection import Connection, connect
 from orbitd.system.postgres import Cluster
+from tests.support.pooler import PooledCluster, Pooler
 from tests.support.postgres import Databases, throwaway_cluster
 
 # Who starts the suite in the background (`make test &`) has the shell ignore Ctrl-C for it, and for all that it starts.
@@ -45,6 +47,13 @@ def dsn(databases: Databases) -> Iterator[str]:
     """The DSN of a migrated database for this test alone."""
     with databases.copy_of(databases.migrated) as dsn:
         yield dsn
+
+
+@pytest.fixture(scope="session")
+def pooler(cluster: Cluster) -> Iterator[None]:
+    """A transaction pooler in front of the shared cluster; `through` makes a DSN lead through it."""
+    with nullcontext() if isinstance(cluster, PooledCluster) else Pooler(cluster):
+        yield
 
 
 @pytest.fixture

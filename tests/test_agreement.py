@@ -22,7 +22,7 @@ from orbitd.ctl.parser import Flag, all_arguments, option_names, parse
 from orbitd.ctl.verbs import ALIASES, ALL_COMMANDS, GROUPS, ORBITCTL
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.states import RunState, SlotState
-from tests.support.postgres import missing_rig
+from tests.support.rigs import missing_rig
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf/orbitd.toml"

@@ -16,7 +16,7 @@ from orbitd.rules.states import Phase, StopLevel
 from orbitd.rules.supervise import Desired
 from orbitd.system import clock
 from orbitd.system.slots import SharedSlots
-from orbitd.vitals import Vitals
+from orbitd.vitals import UpkeepNews, Vitals
 
 BORN_AT = 1_000.0
 NEW_YEAR = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -62,7 +62,7 @@ def with_options(*overrides: str) -> Settings:
 
 
 def judged(vitals: Vitals, daemon: Daemon, *overrides: str) -> list[str]:
-    findings = vitals.judge(with_options(*overrides), daemon.roster, daemon.desired, News(), is_starting=False)
+    findings = vitals.judge(with_options(*overrides), daemon.roster, daemon.desired, News(), UpkeepNews(), is_starting=False)
     return [finding.code for finding in findings]
 
 
@@ -167,6 +167,7 @@ def test_the_metrics_are_in_percent_milliseconds_and_rfc_3339(vitals: Vitals, da
         "workerStartTime": "2026-01-01T00:00:00.000Z",
         "lastRunTime": "2026-01-01T00:00:00.000Z",
         "timestamp": "2026-01-01T02:15:32.500Z",
+        "foundBySweep": 0,
     }
 
 

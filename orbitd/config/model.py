@@ -90,6 +90,13 @@ class Database:
         "The address with more rights, for `orbitctl` and `orbitd migrate`; the daemon never opens it. Empty: direct_url, else url.",
         _RESTART,
     )
+    pooled: str = _option(
+        Choice("auto", "yes", "no"),
+        "auto",
+        "Whether the address of url is that of a transaction pooler. Behind one nothing is announced: without a direct_url work is "
+        "found by the poll alone. auto: found out at each connection.",
+        _ROLLING,
+    )
     connect_timeout: float = _option(Duration("100ms", "10m"), "5s", "How long one attempt to connect may take.", _ROLLING)
     call_timeout: float = _option(
         Duration("100ms", "10m"),
@@ -119,6 +126,11 @@ class Database:
     def listen_address(self) -> str:
         """The address for what a transaction pooler breaks."""
         return self.direct_url or self.url
+
+    @property
+    def listen_pooled(self) -> str:
+        """`pooled`, as far as it is known of that address."""
+        return "auto" if self.direct_url else self.pooled
 
 
 @dataclass(frozen=True)
@@ -365,6 +377,27 @@ class Recovery:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """How long the database keeps what has ended; the same on all hosts of a fleet."""
+
+    succeeded: float = _option(
+        Duration("1d", "5200w", or_zero=True),
+        "30d",
+        "Runs that succeeded or were cancelled, with their steps, from their end on: whole days are dropped at once. 0: for ever.",
+        _ROLLING,
+    )
+    failed: float = _option(
+        Duration("1d", "5200w", or_zero=True),
+        "90d",
+        "Dead letters, from when they were resolved; those that nobody has resolved are never deleted. 0: for ever.",
+        _ROLLING,
+    )
+    logs: float = _option(
+        Duration("1d", "5200w", or_zero=True), "14d", "The log lines of runs, from when the run was made. 0: for ever.", _ROLLING
+    )
+
+
+@dataclass(frozen=True)
 class Control:
     """The socket that `orbitctl` talks to."""
 
@@ -410,6 +443,15 @@ class Health:
     min_runs: int = _option(Integer(1, 1_000_000), 20, "How many recent attempts there must be for a failure rate.", _LIVE)
     stuck_after: float | None = _option(
         AutoDuration("1s", "52w"), "auto", "A run in hand for longer is called stuck. auto: when it has outlived its own timeout.", _LIVE
+    )
+    horizon_age: float = _option(
+        Duration("1s", "52w", or_zero=True),
+        "5m",
+        "A transaction that has been open for longer, and keeps the dead rows of horizon_transactions, is a warning. 0: never.",
+        _LIVE,
+    )
+    horizon_transactions: int = _option(
+        Integer(1, 1_000_000_000), 100_000, "How many transactions' dead rows may be kept; also the limit of a replication slot.", _LIVE
     )
 
 
@@ -460,6 +502,7 @@ class Settings:
     runs: Runs
     host: Host
     recovery: Recovery
+    retention: Retention
     control: Control
     logging: Logging
     metrics: Metrics

@@ -22,7 +22,7 @@ _HOMES: Mapping[str, str] = {
     **dict.fromkeys(COMMANDS, "orbitd.ctl.daemon"),
     "enqueue": "orbitd.ctl.enqueue",
     "logs": "orbitd.ctl.logs",
-    **dict.fromkeys(("runs", "describe", "pipelines", "check-interrupted", "recover", "dlq list", "dlq show"), "orbitd.ctl.runs"),
+    **dict.fromkeys(("runs", "describe", "pipelines", "check-interrupted", "audit", "recover", "dlq list", "dlq show"), "orbitd.ctl.runs"),
     **dict.fromkeys(("cancel", "retry", "rerun", "resume", "dlq retry", "dlq resolve", "dlq delete"), "orbitd.ctl.acts"),
 }
 

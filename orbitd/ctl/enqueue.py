@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +28,8 @@ _MOST_AT_ALL = 1_000_000
 _AT_ONCE = 1000
 _LARGEST_ARGS_BYTES = 1024 * 1024
 _NUMBER = "{n}"
+_IF_LOST = "it may have been made all the same: look with orbitctl runs before you repeat it"
+_IF_LOST_WITH_KEY = "repeat it: its key keeps a run from being made twice"
 
 
 class Wanted(NamedTuple):
@@ -49,9 +51,9 @@ class Wanted(NamedTuple):
         request = {"pipeline": args["pipeline"], "args": self.arguments(text_names, number)}
         request |= {name: args[name] for name in ("priority", "queue") if args[name] is not None}
         request |= {name: _numbered(args[name], number) for name in ("key", "tenant") if args[name] is not None}
-        # For many runs, that this host's clock may be wrong is no matter: only --in asks it.
-        at = self.at if args["in"] is None else datetime.now(UTC) + timedelta(seconds=parse_duration(args["in"]))
-        return request if at is None else request | {"run_at": at.isoformat()}
+        times = {"run_in": args["in"], "key_for": args["key-for"]}
+        request |= {name: f"{parse_duration(time)!r} s" for name, time in times.items() if time is not None}
+        return request if self.at is None else request | {"run_at": self.at.isoformat()}
 
 
 def enqueue(session: Session) -> int:
@@ -60,7 +62,7 @@ def enqueue(session: Session) -> int:
     _check(args)
     given = {} if args["args"] is None else _object(_source(args["args"]))
     wanted = Wanted(args, given, _pairs(args["pairs"]), _asked_time(args))
-    with connected(session) as conn:
+    with connected(session, _IF_LOST if args["key"] is None else _IF_LOST_WITH_KEY) as conn:
         text_names = store.text_arguments(conn, args["pipeline"])
         if text_names is None:
             session.out.note(_told_unknown(conn, args["pipeline"]))
@@ -78,6 +80,8 @@ def _check(args: Mapping[str, Any]) -> None:
     """Raise UsageError for options that contradict each other."""
     if args["in"] is not None and args["at"] is not None:
         raise UsageError("--in and --at exclude each other", "leave one away")
+    if args["key-for"] is not None and args["key"] is None:
+        raise UsageError("--key-for says for how long a key counts, and there is no --key", "add --key, or leave it away")
     if args["count"] is None:
         return
     check_between("count", args["count"], _MOST_AT_ALL)
@@ -102,16 +106,21 @@ def _asked_time(args: Mapping[str, Any]) -> datetime | None:
 
 def _enqueue_one(session: Session, conn: store.Connection, wanted: Wanted, text_names: Sequence[str]) -> int:
     args = session.args
-    in_seconds = None if args["in"] is None else parse_duration(args["in"])
     how = {name: args[name] for name in ("key", "priority", "queue", "tenant")}
-    made = store.enqueue(conn, args["pipeline"], wanted.arguments(text_names), in_seconds=in_seconds, at=wanted.at, **how)
+    how |= {"in_seconds": _duration(args["in"]), "key_for_seconds": _duration(args["key-for"]), "at": wanted.at}
+    made = store.enqueue(conn, args["pipeline"], wanted.arguments(text_names), **how)
     if not made.created:
-        session.out.note(f'the key "{args["key"]}" belongs to this run already, which is {made.state}')
+        session.out.note(f'the key "{args["key"]}" belongs to this run already, which {_in_words(made.state)}')
     document: dict[str, Any] = {"schema": "orbit.run/1", "id": str(made.id), "created": made.created, "state": made.state}
     if args["wait"] or args["follow"]:
         return _wait(session, conn, made.id, document)
     session.out.document(document, [document["id"]])
     return ExitCode.OK
+
+
+def _in_words(state: RunState) -> str:
+    auxiliary = {RunState.SUCCEEDED: "has", RunState.FAILED: "has", RunState.CANCELLED: "was"}.get(state, "is")
+    return f"{auxiliary} {state}"
 
 
 def _wait(session: Session, conn: store.Connection, run_id: int, document: Mapping[str, Any]) -> int:
@@ -154,6 +163,11 @@ def _enqueue_many(session: Session, conn: store.Connection, wanted: Wanted, text
     states = await_ends(session, conn, list(dict.fromkeys(ids)))
     session.out.note(told_ends(states))
     return ExitCode.OK if set(states.values()) == {RunState.SUCCEEDED} else ExitCode.FAILED
+
+
+def _duration(text: str | None) -> float | None:
+    """Seconds."""
+    return None if text is None else parse_duration(text)
 
 
 def _numbered(text: str, number: int | None) -> str:

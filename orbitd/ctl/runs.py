@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from orbitd import store
@@ -15,7 +15,7 @@ from orbitd.ctl.output import Format
 from orbitd.errors import ExitCode, NoSuchObject, UsageError
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
-from orbitd.units import counted, parse_duration
+from orbitd.units import counted, parse_duration, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,6 +91,22 @@ def check_interrupted(session: Session) -> int:
         document = {"schema": "orbit.interrupted/1", "items": store.check_interrupted(conn)}
     session.out.document(document, show_runs.interrupted(document, session.out.style, datetime.now(UTC)))
     return ExitCode.OK
+
+
+def audit(session: Session) -> int:
+    """`orbitctl audit`."""
+    since = None if session.args["since"] is None else datetime.now(UTC) - timedelta(seconds=parse_duration(session.args["since"]))
+    with connected(session) as conn:
+        found = store.audit(conn, since)
+    document = {
+        "schema": "orbit.audit/1",
+        "since": since and rfc3339(since),
+        "looked_at": found.looked_at,
+        "counts": found.counts,
+        "items": found.items,
+    }
+    session.out.document(document, show_runs.audit(document, session.out.style))
+    return ExitCode.FAILED if found.counts else ExitCode.OK
 
 
 def recover(session: Session) -> int:
@@ -177,6 +193,7 @@ VERBS: Mapping[str, Verb] = {
     "describe": describe,
     "pipelines": list_pipelines,
     "check-interrupted": check_interrupted,
+    "audit": audit,
     "recover": recover,
     "dlq list": list_dead_letters,
     "dlq show": show_dead_letter,

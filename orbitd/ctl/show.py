@@ -124,6 +124,8 @@ def metrics(document: Document, style: Style) -> Iterator[str]:
         yield from fact("last ended", [document["lastRunTime"] or "never"], style)
     exits = document.get("childExits", {})
     yield from fact("exits", [f"{count} {style.plain(cause)}" for cause, count in exits.items()], style)
+    ages = document.get("dutyAgeSeconds", {})
+    yield from fact("done last", [f"{style.plain(duty)} {format_duration(int(age))} ago" for duty, age in ages.items()], style)
 
 
 _TOOK = {"avg": "on average", "min": "at least", "max": "at most"}

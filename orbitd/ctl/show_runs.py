@@ -13,7 +13,7 @@ from orbitd.ctl.render import Cell, Column, Style, ago, between, fact, first_lin
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
 from orbitd.system.log.text import painted
-from orbitd.units import format_duration
+from orbitd.units import counted, format_duration
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -133,6 +133,25 @@ def interrupted(document: Document, style: Style, now: datetime) -> Iterator[str
     held = next((run for run in document["items"] if run["state"] == RunState.INTERRUPTED), None)
     one = {"one": f"orbitctl resume {short_id(held['id'])}"} if held else {}
     yield from next_steps({**one, "all": "orbitctl recover --auto-resume"}, style)
+
+
+def audit(document: Document, style: Style) -> Iterator[str]:
+    """`orbit.audit/1`: the findings, how many of each kind, and what was looked at."""
+    looked_at = document["looked_at"]
+    scope = [counted(looked_at["runs"], "run"), f"{looked_at['live']} of them pending or running"]
+    if not document["items"]:
+        yield from style.joined([style.paint("nothing is wrong", "green"), *scope], 0)
+        return
+    columns = (
+        _run_column(style),
+        Column("FINDING", lambda item: Cell(item["finding"].replace("_", " "), "red")),
+        Column("PIPELINE", lambda item: item["pipeline"] or "", step=1, elastic=True),
+        Column("DETAILS", lambda item: item["details"], elastic=True),
+    )
+    yield from table(columns, document["items"], style)
+    yield ""
+    yield from style.joined([*(f"{count} {finding.replace('_', ' ')}" for finding, count in document["counts"].items()), *scope], 0)
+    yield from next_steps({"what is known of one": f"orbitctl describe {short_id(document['items'][0]['id'])}"}, style)
 
 
 def recovered(document: Document, style: Style) -> Iterator[str]:

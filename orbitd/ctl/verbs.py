@@ -94,6 +94,7 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
                         "args", Kind.TEXT, "the arguments as a JSON object: itself, in a file, or on standard input", metavar="JSON|@FILE|-"
                     ),
                     Argument("key", Kind.TEXT, "make no second run of the pipeline while one with this key has not ended", metavar="KEY"),
+                    Argument("key-for", Kind.DURATION, "with --key: nor within this time, even if it has ended", metavar="TIME"),
                     Argument("in", Kind.DURATION, "start it no sooner than after this time", metavar="TIME"),
                     Argument("at", Kind.TEXT, "start it no sooner than then, such as 2030-01-31T08:00:00Z", metavar="TIME"),
                     Argument("priority", Kind.INTEGER, "instead of the pipeline's, from -2 to 2; a higher one goes first", metavar="N"),
@@ -142,6 +143,14 @@ RUN_COMMANDS: Mapping[str, Command] = MappingProxyType(
                 "reads",
                 "the runs whose child or host has died, and that wait for recovery",
                 details="Ends with 0 whether there are any or not.",
+            ),
+            Command(
+                "audit",
+                "reads",
+                "whether the tables agree: no run lost, none finished twice, nothing left over",
+                (Argument("since", Kind.DURATION, "of the runs, only those made in this last time", metavar="TIME"),),
+                "Reads every run, page by page, and holds nobody up. Ends with 0 when all is well, else with 1.",
+                example="audit --since 7d",
             ),
             Command(
                 "recover",
@@ -204,7 +213,7 @@ ALIASES: Mapping[str, str] = MappingProxyType({"ls": "list", "desc": "describe",
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "look": (
-            *("status", "list", "describe", "runs", "pipelines", "logs", "events", "check-interrupted", "dlq list", "dlq show"),
+            *("status", "list", "describe", "runs", "pipelines", "logs", "events", "check-interrupted", "audit", "dlq list", "dlq show"),
             *("stack", "health", "metrics", "version", "ping"),
         ),
         "runs": (*("enqueue", "cancel", "retry", "rerun", "resume", "recover", "dlq retry", "dlq resolve", "dlq delete"),),

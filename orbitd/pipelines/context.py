@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
-from orbitd.pipelines.durations import as_seconds
 from orbitd.pipelines.exceptions import Fenced, RunCancelled
 from orbitd.pipelines.failure import clean
 from orbitd.pipelines.jsontext import decode, encode
 from orbitd.pipelines.runlog import RunLog, inside_step
 from orbitd.system import clock
+from orbitd.units import as_seconds
 
 if TYPE_CHECKING:
     from orbitd.pipelines.interruption import Interruption

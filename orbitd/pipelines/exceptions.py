@@ -16,7 +16,7 @@ The last two do not derive from Exception, so that `except Exception` in pipelin
 
 from __future__ import annotations
 
-from orbitd.pipelines.durations import as_seconds
+from orbitd.units import as_seconds
 
 
 class Retry(Exception):

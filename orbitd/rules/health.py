@@ -3,6 +3,7 @@
 failing        nothing has ended for `silence` and more than `errors_unhealthy` failures in a row
                (well again below `errors_healthy`, which the next success brings)
 failure_rate   more than `failure_rate` of the recent attempts failed (well again below it)
+overlooked_runs  the watermark has hidden runs until a look in full found them: since the daemon was started
 paused, stuck_runs, no_child, and the daemon's own problems: as long as they last
 """
 
@@ -44,13 +45,17 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is judged. `silent_seconds`: since the last attempt ended, or since the start."""
+    """What is judged. `silent_seconds`: since the last attempt ended, or since the start.
+
+    `found_by_sweep`: runs that only a look in full has found, see watermark.
+    """
 
     ended: int = 0
     failed: int = 0
     failures_in_row: int = 0
     silent_seconds: float = 0.0
     stuck_runs: int = 0
+    found_by_sweep: int = 0
     able: int = 0
     target: int = 0
     is_starting: bool = False
@@ -72,6 +77,7 @@ class Finding:
 class News:
     """What the daemon has heard last. `database_why`: why the database cannot be used; None when it can.
 
+    `is_deaf`: nothing that the database announces is heard.
     `hazards`: what the import leaves that no fork survives, one a line.
     """
 
@@ -80,6 +86,7 @@ class News:
     reload_error: str | None = None
     upgrade_error: str | None = None
     hazards: str = ""
+    is_deaf: bool = False
 
 
 def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
@@ -87,6 +94,9 @@ def troubles(roster: Roster, news: News, now: float) -> Iterator[Finding]:
     if news.database_why is not None and roster.generation:
         message = f"the database cannot be used: {news.database_why}"
         yield Finding("database_down", Status.ERROR, message, news.database_command)
+    if news.is_deaf:
+        message = "the database is reached through a pooler and there is no direct_url: work is found by the poll alone"
+        yield Finding("poll_only", Status.WARNING, message, "orbitd check --connect")
     if news.reload_error is not None:
         message = f"the last reload failed, generation {roster.generation} goes on: {telling_line(news.reload_error)}"
         yield Finding("reload_failed", Status.WARNING, message, "orbitctl reload --wait")
@@ -139,6 +149,9 @@ def judge(facts: Facts, bounds: Bounds, before: frozenset[str]) -> Iterator[Find
     if facts.stuck_runs:
         message = counted(facts.stuck_runs, "run has outlived its time", "runs have outlived their time")
         yield Finding("stuck_runs", Status.WARNING, message, "orbitctl list")
+    if facts.found_by_sweep:
+        message = f"{counted(facts.found_by_sweep, 'run was', 'runs were')} found only by a look in full: please report it"
+        yield Finding("overlooked_runs", Status.WARNING, message, "orbitctl events")
     if facts.is_paused and bounds.is_pause_unhealthy:
         yield Finding("paused", Status.WARNING, "the daemon is paused: it starts no runs", "orbitctl unpause")
 

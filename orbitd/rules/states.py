@@ -22,6 +22,23 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Finding(StrEnum):
+    """What an audit may find wrong with a run: where the tables do not agree with each other."""
+
+    LOST = "lost"  # in no place, and not ended
+    DOUBLED = "doubled"  # in more than one
+    MISPLACED = "misplaced"  # and here it is: waiting or running where nobody looks for it
+    ABANDONED = "abandoned"  # running, and its child ended more than a minute ago
+    FINISHED_TWICE = "finished_twice"
+    REPORTED_TWICE = "reported_twice"  # one attempt, by the child that ran it
+    ATTEMPT_BEHIND = "attempt_behind"  # its counter is below an attempt that has ended
+    NO_INPUT = "no_input"  # waiting or running, and nobody asked for it
+    KEY_LOST = "key_lost"  # not ended, and its idempotency key is free
+    KEY_LEFT = "key_left"  # ended, and its key is not
+    PLACE_LEFT = "place_left"  # ended, and still said to wait
+    CANCEL_LEFT = "cancel_left"  # to be cancelled, and not running
+
+
 class Phase(StrEnum):
     """Where a child stands in its life, as the arbiter knows it.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from orbitd.client import Enqueued
 from orbitd.store.acts import cancel, rerun, resume, retry
+from orbitd.store.auditing import MOST_FOUND, Audit, audit
 from orbitd.store.claims import claim, finish, finish_and_claim, release
-from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, connect
+from orbitd.store.connection import CANCEL_CHANNEL, WORK_CHANNEL, Connection, application_name, connect, name_of_child
 from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resolve, dlq_show, resolve_group
 from orbitd.store.faults import Fenced, LeaseLost, SchemaMismatch, is_outage
 from orbitd.store.filters import TERMS as FILTER_TERMS, Filter, parse as parse_filter
@@ -13,6 +15,7 @@ from orbitd.store.hosts import (
     beat,
     end_host,
     end_missing_children,
+    end_sessions,
     interrupt,
     lanes_of,
     reconcile,
@@ -20,17 +23,17 @@ from orbitd.store.hosts import (
     register_pipelines,
     rescue,
     start_child,
+    sweep,
 )
 from orbitd.store.lists import ACTIONABLE, MOST_COUNTED, Act, Page, list_pipelines, list_runs, pinned, pins_of, pipeline_names
-from orbitd.store.migrate import check_schema, make_partitions, migrate
+from orbitd.store.migrate import check_schema, migrate
 from orbitd.store.outcomes import Failure, Outcome, Report, clean_text
-from orbitd.store.recovery import Recovered, TakenBack, check_interrupted, recover
+from orbitd.store.recovery import Recovered, check_interrupted, recover
 from orbitd.store.rows import (
     CATCH_ALL_LANE,
     Ask,
     Beat,
     Claimed,
-    Enqueued,
     Fence,
     Finished,
     FinishedAndClaimed,
@@ -39,9 +42,14 @@ from orbitd.store.rows import (
     Pinned,
     PipelineSpec,
     Place,
+    Sight,
+    Sweep,
+    TakenBack,
 )
 from orbitd.store.runs import describe, enqueue, enqueue_many, place, read_logs, resolve, text_arguments
 from orbitd.store.steps import append_logs, hold_run, load_steps, record_progress, record_step
+from orbitd.store.upkeep import Retention, duties, end_duty, horizon, make_partitions, prune_partitions, prune_rows, take_duty
+from orbitd.store.waking import doze, look, stay_awake
 
 __all__ = [
     "ACTIONABLE",
@@ -49,9 +57,11 @@ __all__ = [
     "CATCH_ALL_LANE",
     "FILTER_TERMS",
     "MOST_COUNTED",
+    "MOST_FOUND",
     "WORK_CHANNEL",
     "Act",
     "Ask",
+    "Audit",
     "Beat",
     "Claimed",
     "Connection",
@@ -73,9 +83,14 @@ __all__ = [
     "Place",
     "Recovered",
     "Report",
+    "Retention",
     "SchemaMismatch",
+    "Sight",
+    "Sweep",
     "TakenBack",
     "append_logs",
+    "application_name",
+    "audit",
     "beat",
     "cancel",
     "check_interrupted",
@@ -89,26 +104,35 @@ __all__ = [
     "dlq_pinned",
     "dlq_resolve",
     "dlq_show",
+    "doze",
+    "duties",
+    "end_duty",
     "end_host",
     "end_missing_children",
+    "end_sessions",
     "enqueue",
     "enqueue_many",
     "finish",
     "finish_and_claim",
     "hold_run",
+    "horizon",
     "interrupt",
     "is_outage",
     "lanes_of",
     "list_pipelines",
     "list_runs",
     "load_steps",
+    "look",
     "make_partitions",
     "migrate",
+    "name_of_child",
     "parse_filter",
     "pinned",
     "pins_of",
     "pipeline_names",
     "place",
+    "prune_partitions",
+    "prune_rows",
     "read_logs",
     "reconcile",
     "record_progress",
@@ -124,5 +148,8 @@ __all__ = [
     "resume",
     "retry",
     "start_child",
+    "stay_awake",
+    "sweep",
+    "take_duty",
     "text_arguments",
 ]

@@ -1,8 +1,10 @@
 """Connections to the database that cannot hang and leave no trace in a pooler.
 
 Each call has a deadline of its own, kept on this side: a server that is stopped, or a network that swallows packets, ends
-in an OperationalError and a closed connection. No startup options, no prepared statements and no session settings, so
-that a transaction pooler in between changes nothing. Every statement is its own transaction unless the caller opens one.
+in an OperationalError and a closed connection. A query is never cancelled: it might be a COMMIT.
+
+No startup options and no prepared statements, and behind a transaction pooler no session settings either, so that one in
+between changes nothing but that no bell is heard. Every statement is its own transaction unless the caller opens one.
 """
 
 from __future__ import annotations
@@ -15,18 +17,21 @@ from collections.abc import Generator
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg.waiting import Ready, Wait
 
 from orbitd.errors import ConfigError
+from orbitd.store import queries
 
 WORK_CHANNEL = "orbit_work"
 CANCEL_CHANNEL = "orbit_cancel"
 
 T = TypeVar("T")
 
+_SQL = queries.load("connection")
+_LONGEST_NAME = 63
 _POLL_MASKS = {Wait.R: select.POLLIN, Wait.W: select.POLLOUT, Wait.RW: select.POLLIN | select.POLLOUT}
 
 
@@ -34,6 +39,7 @@ class Connection(psycopg.Connection[TupleRow]):
     """A psycopg connection whose calls end in time, and that keeps the bells it hears."""
 
     call_timeout_seconds: float | None = None
+    is_pooled = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -55,10 +61,11 @@ class Connection(psycopg.Connection[TupleRow]):
             raise
 
     def listen(self) -> None:
-        """Hear the bells for work and for cancels from now on; poll once after this, for what rang before."""
+        """Hear the bells for work and for cancels from now on, and our own probe; poll once after this, for what rang before."""
         self.add_notify_handler(self._bells.append)
         self.execute("LISTEN orbit_work")
         self.execute("LISTEN orbit_cancel")
+        self.execute(f"LISTEN orbit_probe_{self.info.backend_pid}".encode())
 
     def heard(self) -> list[psycopg.Notify]:
         """The bells that have rung since the last call, without waiting. Raises OperationalError."""
@@ -95,24 +102,59 @@ def _readiness(event_mask: int, wanted: Wait) -> Ready:
     return Ready((Ready.R if event_mask & select.POLLIN else 0) | (Ready.W if event_mask & select.POLLOUT else 0))
 
 
-def connect(dsn: str, *, connect_timeout_seconds: float, call_timeout_seconds: float | None, application_name: str) -> Connection:
+def application_name(instance: str, purpose: str) -> str:
+    """By which the server knows a session of this host. It keeps 63 ASCII characters: a long name gives way to the purpose."""
+    name = instance.encode("ascii", "replace").decode()
+    return f"orbitd {name[: _LONGEST_NAME - len('orbitd  ') - len(purpose)]} {purpose}"
+
+
+def name_of_child(instance: str, slot: int, nonce: str) -> str:
+    """The name of all sessions of one child, and of no other's."""
+    return application_name(instance, f"slot {slot} {nonce}")
+
+
+def connect(
+    dsn: str,
+    *,
+    connect_timeout_seconds: float,
+    call_timeout_seconds: float | None,
+    application_name: str,
+    pooled: str = "auto",
+) -> Connection:
     """A new connection; autocommit. Raises OperationalError in time, and ConfigError for a DSN that cannot be read.
 
+    `pooled`: "yes" or "no", or "auto" to find out whether a transaction pooler is in between. Of several hosts it is the one that
+    takes writes: each is given its share of the time, though no less than the driver's two seconds.
     `call_timeout_seconds` None means that a call may take as long as it likes: a migration.
     """
     try:
+        given = conninfo_to_dict(dsn)
+        hosts = 1 + max(str(given.get(key, "")).count(",") for key in ("host", "hostaddr"))
         conninfo = make_conninfo(
             dsn,
-            connect_timeout=max(1, math.ceil(connect_timeout_seconds)),
+            connect_timeout=max(1, math.ceil(connect_timeout_seconds / hosts)),
             application_name=application_name,
             client_encoding="UTF8",
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
             tcp_user_timeout=math.ceil((call_timeout_seconds or 0) * 1000),
+            target_session_attrs=given.get("target_session_attrs") or ("read-write" if hosts > 1 else "any"),
         )
     except psycopg.ProgrammingError:  # its text repeats the DSN, which may hold a password
         raise ConfigError("the database url is not a connection string", 'write "postgresql://user@host/database"') from None
     connection = Connection.connect(conninfo, autocommit=True, prepare_threshold=None)
+    try:
+        connection.call_timeout_seconds = connect_timeout_seconds
+        connection.is_pooled = _greet(connection, pooled)
+    except BaseException:
+        connection.close()
+        raise
     connection.call_timeout_seconds = call_timeout_seconds
     return connection
+
+
+def _greet(connection: Connection, pooled: str) -> bool:
+    """Find out whether there is a pooler; if not, have the server watch whether we live."""
+    parameters = {"pid": connection.info.backend_pid, "is_pooled": None if pooled == "auto" else pooled == "yes"}
+    return bool(connection.execute(_SQL["greet"], parameters).fetchall()[0][0])

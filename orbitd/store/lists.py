@@ -159,7 +159,7 @@ def walk(
     """The rows of a statement of `sql/lists.sql` for the runs that are wanted, and nothing else."""
     conditions, values = wanted.sql()
     query = _SQL[statement].replace(b"/* filter */", conditions)
-    bounds = {"first": _first_id(wanted.since), "pipelines": _array(wanted.pipelines), "groups": _array(wanted.groups)}
+    bounds = {"first": first_id(wanted.since), "pipelines": _array(wanted.pipelines), "groups": _array(wanted.groups)}
     bounds |= {"keys": _array(wanted.keys), "limit": _LOOK_AT_ONCE}
     sources = _sources(conn, wanted)
     rest = LARGEST_ID if before is None else _id(before)
@@ -260,7 +260,7 @@ def _is_older(conn: psycopg.Connection[Any], run_id: int, since: datetime | None
     return made is not None and made[0] < since - _ID_LEAD
 
 
-def _first_id(since: datetime | None) -> int:
+def first_id(since: datetime | None) -> int:
     """The lowest id that a run made since then can have."""
     return 0 if since is None else max(0, (since - _ID_LEAD - _FIRST_DAY).days) << NUMBER_BITS
 

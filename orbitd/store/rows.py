@@ -102,15 +102,6 @@ class FinishedAndClaimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Enqueued:
-    """A run that was asked for; not `created` when a live run had the same key already."""
-
-    id: int
-    created: bool
-    state: RunState
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """Where a run is. Lane and seq are those of `live`, None elsewhere."""
 
@@ -160,13 +151,52 @@ class PipelineSpec:
 class Beat:
     """What a beat found. `lanes` are all that the host serves, in the order in which to ask them.
 
+    `first_seqs` are the numbers of the first runs of `lanes_with_work`. `server_since`, `last_seq`: as in Sweep.
     `cancels` are (run id, child id). `next_due_seconds` is None when nothing is delayed, 0 when to beat again at once.
     """
 
     alive: bool
+    server_since: datetime
+    last_seq: int
     lease_seconds_left: float
     lanes: list[int]
     lanes_with_work: list[int]
+    first_seqs: list[int]
     next_due_seconds: float | None
     others_lapsed: bool
     cancels: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a look for late runs found: the first of each lane that has one.
+
+    `server_since`: when this server was started. `last_seq`: the highest number given out. `safe_seq`: all producers of numbers
+    up to this one had ended before the look.
+    """
+
+    server_since: datetime
+    last_seq: int
+    safe_seq: int
+    found: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a look has found: lanes with pending runs, the number of the first in each, and how many there are, up to a limit.
+
+    `next_due_seconds` is None when nothing is delayed, 0 or less when something is due.
+    """
+
+    lanes: list[int]
+    seqs: list[int]
+    counts: list[int]
+    next_due_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """A run that was in nobody's hands, and where it is now: interrupted or pending; failed, if it had crashed too often."""
+
+    run_id: int
+    state: RunState

@@ -5,21 +5,25 @@ Ids are integers here, and decimal text in the documents, because JSON readers i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 
-from orbitd.errors import NoSuchObject, UsageError
+from orbitd import client
+from orbitd.client import Enqueued, Request
+from orbitd.client.doors import ask
+from orbitd.client.requests import json_text
+from orbitd.errors import NoSuchObject
 from orbitd.rules.ids import LARGEST_ID, NUMBER_BITS
 from orbitd.rules.states import RunState
 from orbitd.store import queries
 from orbitd.store.documents import decoded, document, no_such_run
 from orbitd.store.faults import told_to_people
-from orbitd.store.rows import Enqueued, Place
+from orbitd.store.rows import Place
 
 Arguments = Mapping[str, Any] | str
 
@@ -32,6 +36,7 @@ def enqueue(
     args: Arguments | None = None,
     *,
     key: str | None = None,
+    key_for_seconds: float | None = None,
     in_seconds: float | None = None,
     at: datetime | None = None,
     priority: int | None = None,
@@ -40,32 +45,22 @@ def enqueue(
 ) -> Enqueued:
     """Ask for a run (`args`: a mapping, or JSON text), at once or later. Raises UsageError for what cannot be.
 
-    While a run with the same pipeline and key has not ended, that run is the answer, with `created` false.
+    As client.enqueue, for those who have seconds.
     """
-    if at is not None and at.tzinfo is None:
-        raise UsageError(f"the time {at.isoformat()} has no zone", "add one: 2030-01-01T08:00:00Z")
-    parameters = {
-        "pipeline": pipeline,
-        "args": _json_text(args or {}),
-        "key": key,
-        "in_seconds": in_seconds,
-        "at": at,
-        "priority": priority,
-        "queue": queue,
-        "tenant": tenant,
-    }
-    with told_to_people(), conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(_SQL["enqueue"], parameters).fetchall()[0]
-    return Enqueued(row["id"], row["created"], RunState(row["state"]))
+    request = Request(
+        pipeline, args or {}, key=key, key_for=key_for_seconds, at=at, in_=in_seconds, tenant=tenant, priority=priority, queue=queue
+    )
+    with told_to_people():
+        return client.enqueue(conn, request)
 
 
 def enqueue_many(conn: psycopg.Connection[Any], requests: Sequence[Mapping[str, Any]]) -> list[int]:
     """Ask for many runs in one statement; their ids in the same order. All or none. Raises UsageError.
 
-    A request has the parameters of orbit.enqueue: pipeline, and perhaps args, key, run_at, tenant, priority, queue.
+    A request has the parameters of orbit.enqueue_many: pipeline, and perhaps args, key, key_for, run_at, run_in, tenant, priority, queue.
     """
     with told_to_people():
-        ids: list[int] = conn.execute(_SQL["enqueue_many"], {"runs": _json_text(requests)}).fetchall()[0][0]
+        ids: list[int] = ask(conn, "enqueue_many", {"runs": json_text(requests)}, itemgetter(0))
     return ids
 
 
@@ -126,12 +121,3 @@ def read_logs(conn: psycopg.Connection[Any], run_id: int, *, after_line: int = 0
     """The lines of a run's log that follow the given one, as the items of orbit.logs/1; none for an id that no run has."""
     with conn.cursor(row_factory=dict_row) as cursor:
         return [document(row) for row in cursor.execute(_SQL["read_logs"], {"run": run_id, "after": after_line, "limit": limit})]
-
-
-def _json_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"the arguments are not JSON: {error}") from error

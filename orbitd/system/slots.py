@@ -1,14 +1,15 @@
 """The memory that the arbiter shares with its children: one memfd, one record a slot, one writer a field.
 
-    header        4096 bytes   host and lease (the janitor writes), pause, log level, whether somebody waits for idle
-                               children, and for how long all of us were frozen (the arbiter writes)
+    header        4096 bytes   host and lease, and whether a child that becomes idle shall ring for the janitor (the janitor
+                               writes), pause, log level, whether somebody waits for idle children, and for how long all
+                               of us were frozen (the arbiter writes)
     records       max_slots × 256 bytes
     claims pages  max_slots × 4096 bytes
-    lane board    max_boarded × 32 bytes, see `laneboard`
+    lane board    max_boarded × 40 bytes, see `laneboard`
 
 Every word is an aligned 8-byte integer, stored at once. The claims page is the child's will: it writes what it is about to
 ask for *before* it asks, so that a claim that commits after its death is found. Beside the memory each slot has a *bell*
-(an eventfd that wakes an idle child) and a *stack file* (see `stacks`).
+(an eventfd that wakes an idle child) and a *stack file* (see `stacks`); the last bell is the janitor's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from orbitd.rules.states import Activity
-from orbitd.system.laneboard import ENTRY_WORDS, MAX_BOARDED, LaneBoard
+from orbitd.system.laneboard import BOARD_WORDS, LaneBoard
 from orbitd.system.permits import Permits
 from orbitd.system.stacks import StackFile
 
@@ -29,12 +30,12 @@ MAX_SLOTS = 64
 MAX_LANES = 128
 MAX_HELD = 64
 
-LAYOUT = 2
+LAYOUT = 3
 """Of all this; to be raised when something moves, or means something else."""
 
 _WORD = 8
 _HEADER_BYTES, _RECORD_BYTES, _PAGE_BYTES = 4096, 256, 4096
-_BOARD_BYTES = MAX_BOARDED * ENTRY_WORDS * _WORD
+_BOARD_BYTES = BOARD_WORDS * _WORD
 _NAME_AT, _NAME_BYTES = 16 * _WORD, 120
 _HELD_AT, _HELD_WORDS = 2 + MAX_LANES + 1, 5
 _ACTIVITIES = frozenset(Activity)
@@ -82,6 +83,8 @@ class Header(_Words):
     log_level = _Word(6)
     is_awaited = _Word(7)
     frozen_seconds = _Seconds(8)
+    found_by_sweep = _Word(9)
+    tells_idle = _Word(10)
     layout = _Word(511)
 
 
@@ -283,7 +286,7 @@ class SharedSlots(SlotMemory):
         """New and empty; the arbiter's. `most_runs`: so many runs are begun in all, and no more."""
         fd = os.memfd_create(_NAME)
         os.ftruncate(fd, _size(MAX_SLOTS))
-        bells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(MAX_SLOTS)]
+        bells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(MAX_SLOTS + 1)]
         stacks = [os.memfd_create(f"orbitd-stack-{index}") for index in range(MAX_SLOTS)]
         slots = cls(fd, bells, stacks, None if most_runs is None else Permits.create(most_runs))
         slots.header.layout = LAYOUT
@@ -314,6 +317,16 @@ class SharedSlots(SlotMemory):
     def ring(self, slot: int) -> None:
         """Wake the slot's child if it is idle. A bell that rings already stays as it is."""
         os.eventfd_write(self.bells[slot], 1)
+
+    @property
+    def janitor_bell(self) -> int:
+        """The descriptor that a child rings when it becomes idle, if `header.tells_idle`."""
+        return self.bells[MAX_SLOTS]
+
+    def tell_idle(self) -> None:
+        """A child has become idle: tell the janitor, if it wants to know."""
+        if self.header.tells_idle:
+            os.eventfd_write(self.janitor_bell, 1)
 
     def clear(self, slot: int) -> None:
         """Make a slot ready for its next child."""

@@ -186,6 +186,7 @@ METRICS: Document = {
     "workerStartTime": "2026-01-01T07:49:28.000Z",
     "lastRunTime": "2026-01-01T10:04:58.120Z",
     "childExits": {"crashed:SIGSEGV": 1, "max_runs": 12, "out_of_memory": 2},
+    "dutyAgeSeconds": {"beat": 2.1, "look": 31.5, "leftovers": 301.2, "partitions": 1822.0, "retention": 12.9},
     "timestamp": "2026-01-01T10:05:00.000Z",
     "age_seconds": 0.004,
 }
@@ -196,6 +197,7 @@ METRICS_FIRST: Document = METRICS | {
     **dict.fromkeys(("successRate", "errorRate", "runsPerHour"), 0.0),
     "lastRunTime": None,
     "childExits": {},
+    "dutyAgeSeconds": {},
 }
 _CHANGE: Document = {
     "key": "children.count",
@@ -459,6 +461,24 @@ INTERRUPTED: Document = {
         },
     ],
 }
+AUDIT = {
+    "schema": "orbit.audit/1",
+    "since": "2026-03-01T08:00:00Z",
+    "looked_at": {"runs": 120345, "live": 311, "delayed": 20, "interrupted": 0, "keys": 41, "requeued": 7, "cancel_requests": 1},
+    "counts": {"lost": 1, "abandoned": 1, "key_left": 1},
+    "items": [
+        {"id": "1237940039289004711", "pipeline": "invoice.sync", "finding": "lost", "details": "it waits nowhere, and has not ended"},
+        {
+            "id": "1237940039289004712",
+            "pipeline": "invoice.sync",
+            "finding": "abandoned",
+            "details": "child 17, which has it, has ended: killed:SIGKILL",
+        },
+        {"id": "1237940039289004713", "pipeline": None, "finding": "key_left", "details": 'the key "inv-42" of a run that is gone'},
+    ],
+}
+AUDIT_WELL = {**AUDIT, "since": None, "counts": {}, "items": []}
+
 INTERRUPTED_LOST: Document = INTERRUPTED | {"items": INTERRUPTED["items"][1:]}
 INTERRUPTED_EMPTY: Document = INTERRUPTED | {"items": []}
 LOGS: Document = {

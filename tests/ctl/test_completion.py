@@ -20,7 +20,7 @@ from orbitd.store import hosts
 from orbitd.store.connection import Connection
 from orbitd.store.rows import PipelineSpec
 from tests.ctl.terminal import terminal
-from tests.support.postgres import missing_rig
+from tests.support.rigs import missing_rig
 
 SHELLS = ("bash", "zsh", "fish")
 CONFIG = Program(

@@ -24,7 +24,7 @@ WIDTHS = (60, 80, 120)
 WIDE = Style(wide=True)
 FILE = Style()
 OLDER = {"older ones": "orbitctl runs --before 4708"}
-TABLES = {"list", "runs", "pipelines", "dlq-list", "check-interrupted"}
+TABLES = {"list", "runs", "pipelines", "dlq-list", "check-interrupted", "audit"}
 
 Shown = Callable[[Style], Iterable[str]]
 
@@ -61,6 +61,8 @@ CASES: dict[str, Shown] = {
     "check-interrupted": lambda style: show_runs.interrupted(documents.INTERRUPTED, style, NOW),
     "check-interrupted-lost": lambda style: show_runs.interrupted(documents.INTERRUPTED_LOST, style, NOW),
     "check-interrupted-empty": lambda style: show_runs.interrupted(documents.INTERRUPTED_EMPTY, style, NOW),
+    "audit": lambda style: show_runs.audit(documents.AUDIT, style),
+    "audit-well": lambda style: show_runs.audit(documents.AUDIT_WELL, style),
     "logs": lambda style: (line for item in documents.LOGS["items"] for line in show_runs.log_line(item, style)),
     "version": lambda _: show.version({"client": "0.1.0", "daemon": "0.1.0"}),
     "version-alone": lambda _: show.version({"client": "0.1.0", "daemon": None}),

@@ -47,7 +47,7 @@ def test_every_document_fits_its_schema(orbitctl: Orbitctl, real: Daemon) -> Non
         return str(orbitctl(*words, "--json").document["schema"])
 
     looking = ("status", "list", "health", "health --live", "health --ready", "metrics", "events", "version", "ping", "stack 0")
-    listing = ("describe slot:0", "runs", "pipelines", "check-interrupted", "dlq list", "describe invoice.sync")
+    listing = ("describe slot:0", "runs", "pipelines", "check-interrupted", "audit", "dlq list", "describe invoice.sync")
     first = [document(*words.split()) for words in (*looking, *listing)]
     good = orbitctl("enqueue", "invoice.sync", "tenant_id=42", "--wait", "--json").document
     bad = orbitctl("enqueue", "invoice.fail", "--wait", "--json")

@@ -85,7 +85,7 @@ def test_errors_fit_too(orbitctl: Orbitctl, words: list[str]) -> None:
     assert called.error["code"]
 
 
-READING = [["runs"], ["pipelines"], ["dlq", "list"], ["check-interrupted"]]
+READING = [["runs"], ["pipelines"], ["dlq", "list"], ["check-interrupted"], ["audit"]]
 
 
 @pytest.mark.parametrize("words", [*READING, ["recover", "--dry-run"], ["recover"], ["cancel", "--all", "--dry-run"]])

@@ -14,6 +14,7 @@ import pytest
 
 from orbitd.system import process
 from tests.daemon.conftest import Begin
+from tests.support.addresses import around
 from tests.support.daemon import Daemon, eventually, kill_process_of
 
 pytestmark = pytest.mark.daemon
@@ -254,7 +255,7 @@ def _make_up_group(folder: Path, *, kills: int) -> None:
 def test_a_child_killed_while_it_hands_in_a_large_result_keeps_nobody_waiting(begin: Begin) -> None:
     """complaint 22: celery#496, billiard#389: no result goes through the parent, so none can block it."""
     daemon = begin(WORK, **{"runs.max_crashes": 5})
-    with psycopg.connect(daemon.dsn) as connection:
+    with psycopg.connect(around(daemon.dsn)) as connection:
         connection.execute("lock table orbit.outcomes in exclusive mode")
         run_id, _ = start(daemon, "returns", size=900_000)
         eventually(lambda: _is_waiting(daemon))

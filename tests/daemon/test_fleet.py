@@ -101,7 +101,8 @@ def deaf() -> Iterator[str]:
 
 def test_an_address_that_never_answers_is_waited_for_and_can_be_left(begin: Begin, deaf: str) -> None:
     daemon = begin(WORK, start=False)
-    daemon.configure(**{"database.url": deaf, "database.connect_timeout": "1s", "database.call_timeout": "1s"})
+    daemon.use_database(deaf)
+    daemon.configure(**{"database.connect_timeout": "1s", "database.call_timeout": "1s"})
     daemon.start(wait=False)
     daemon.await_status(lambda status: status["state"] == "waiting_database" and "timeout" in str(status["problems"]))
     assert daemon.stop() == 0
@@ -113,7 +114,7 @@ def test_a_server_session_that_freezes_is_given_up_and_the_run_is_reported_once(
     daemon = begin_apart(WORK, **{"database.call_timeout": "1s", "children.count": 1})
     run_id = daemon.enqueue("holds", until=str(tmp_path / "done"))
     slot = daemon.slot_running(run_id)["slot"]
-    (backend,) = daemon.query("select pid from pg_stat_activity where application_name like %s", [f"orbitd%slot {slot}"])
+    (backend,) = daemon.query("select pid from pg_stat_activity where application_name like %s", [f"orbitd% slot {slot} %"])
     assert own_cluster.is_ours(backend["pid"])
     os.kill(backend["pid"], signal.SIGSTOP)
     try:

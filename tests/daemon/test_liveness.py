@@ -14,7 +14,7 @@ from orbitd.errors import OrbitError
 from orbitd.system import process
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually, kill_process_of
-from tests.support.postgres import missing_rig
+from tests.support.rigs import missing_rig
 
 pytestmark = pytest.mark.daemon
 

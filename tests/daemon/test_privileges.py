@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -54,20 +56,29 @@ def _uids(pid: int) -> set[str]:
     return set(line.split()[1:])
 
 
-def _open_to_all(daemon: Daemon) -> None:
-    """What is private to the suite's own user: the daemon's folder, and the server's socket."""
-    socket = Path(parse_qs(urlsplit(daemon.dsn).query)["host"][0])
-    for folder in (daemon.folder.parent, daemon.folder, daemon.code, socket.parent, socket):
-        folder.chmod(folder.stat().st_mode | 0o055)
-    (socket / ".s.PGSQL.5432").chmod(0o777)
+@pytest.fixture
+def open_to_all() -> Iterator[Callable[[Daemon], None]]:
+    """Opens what is private to the suite's own user, the daemon's folder and the server's socket, for as long as the test lasts."""
+    with ExitStack() as closing:
+
+        def open_to_all(daemon: Daemon) -> None:
+            socket = Path(parse_qs(urlsplit(daemon.dsn).query)["host"][0])
+            for each in (daemon.folder.parent, daemon.folder, daemon.code, socket.parent, socket, socket / ".s.PGSQL.5432"):
+                mode = each.stat().st_mode
+                closing.callback(each.chmod, mode)
+                each.chmod(mode | (0o055 if each.is_dir() else 0o077))
+
+        yield open_to_all
 
 
 @pytest.mark.parametrize("preload", ["auto", "off"])
-def test_the_pipelines_run_as_the_user_that_is_named_from_the_import_on(begin: Begin, preload: str) -> None:
+def test_the_pipelines_run_as_the_user_that_is_named_from_the_import_on(
+    begin: Begin, open_to_all: Callable[[Daemon], None], preload: str
+) -> None:
     daemon = begin(LOOKS, start=False, **{"children.user": "nobody", "children.preload": preload, "children.count": 1})
     daemon.configure(**{"children.rlimits": ["nofile=600", "core=0"], "children.oom_score_adj": 321})
     daemon.configure(**{"logging.dir": str(daemon.folder / "logs")})
-    _open_to_all(daemon)
+    open_to_all(daemon)
     daemon.start()
     looked = daemon.await_run(daemon.enqueue("looks"), "succeeded")["result"]
     assert looked["imported_as"] == looked["uids"] == looked["gids"] == [NOBODY] * 3
@@ -105,9 +116,9 @@ def test_a_user_who_does_not_exist_is_an_error_at_the_start_and_a_refused_reload
     assert daemon.status()["generation"] == 1
 
 
-def test_whoever_is_not_root_cannot_ask_for_another_user(begin: Begin) -> None:
+def test_whoever_is_not_root_cannot_ask_for_another_user(begin: Begin, open_to_all: Callable[[Daemon], None]) -> None:
     daemon = begin(LOOKS, start=False, **{"children.user": "daemon", "instance.state_dir": "/nonexistent"})
-    _open_to_all(daemon)
+    open_to_all(daemon)
     command = [sys.executable, "-m", "orbitd", "-c", str(daemon.config)]
     ended = subprocess.run(command, user="nobody", group=NOBODY, extra_groups=[], capture_output=True, text=True, timeout=20, check=False)
     assert ended.returncode == 78

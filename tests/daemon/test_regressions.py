@@ -20,6 +20,7 @@ from orbitd.errors import OrbitError, WaitTimeout
 from orbitd.system import process
 from orbitd.system.postgres import Cluster
 from tests.daemon.conftest import Begin
+from tests.support.addresses import around
 from tests.support.daemon import Daemon, eventually, kill_process_of
 
 pytestmark = pytest.mark.daemon
@@ -153,6 +154,7 @@ def test_a_child_that_the_database_refuses_can_be_drained(begin: Begin) -> None:
     assert daemon.stop() == 0
 
 
+@pytest.mark.timeout(60)  # a pooler answers late that the server is gone
 def test_a_pause_during_an_outage_holds_when_the_database_is_back(begin_apart: Begin, own_cluster: Cluster) -> None:
     daemon = begin_apart(WORK, **{"host.lease": "60s", "poll.interval": "200ms"})
     own_cluster.stop("fast")
@@ -269,7 +271,7 @@ def test_an_arbiter_that_stands_still_does_not_cost_the_host_its_lease(begin: Be
     daemon = begin(WORK, **{"host.lease": "3s", "host.beat": "200ms"})
     daemon.signal(signal.SIGSTOP)
     try:
-        with psycopg.connect(daemon.dsn, autocommit=True) as connection:
+        with psycopg.connect(around(daemon.dsn), autocommit=True) as connection:
             for _ in range(2000):
                 connection.execute("select pg_notify('orbit_cancel', '1')")
         until = time.monotonic() + 5

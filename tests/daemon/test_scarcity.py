@@ -19,7 +19,7 @@ from orbitd.errors import OrbitError
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, kill_process_of
 from tests.support.leftovers import assert_nothing_is_left_over, open_descriptors
-from tests.support.postgres import missing_rig
+from tests.support.rigs import missing_rig
 
 pytestmark = pytest.mark.daemon
 

@@ -90,8 +90,7 @@ def test_a_database_that_is_down_is_a_state_and_the_service_is_ready(begin: Begi
     daemon.use_database(own_cluster.dsn())
     own_cluster.stop()
     daemon.start(wait=False)
-    manager.until("READY=1")
-    manager.until("STATUS=waiting for the database: ")
+    assert "READY=1" in manager.until("STATUS=waiting for the database: ")
     assert daemon.stop() == 0
 
 
@@ -129,11 +128,15 @@ def test_as_process_1_it_reaps_strangers_whatever_they_exit_with_and_stops_with_
     """Complaint 7: gunicorn#3220: an unrelated orphan that exited with 3 halted the server."""
     daemon = begin(CODE, start=False)
     init = begin_as_init(daemon)
-    orphan = "import os, time; os.fork() and os._exit(0); os.setsid(); time.sleep(0.2); os._exit({})"
+    end = daemon.folder / "end"
+    orphan = (
+        f"import os, time\nos.fork() and os._exit(0)\nos.setsid()\nwhile not os.path.exists({str(end)!r}): time.sleep(0.01)\nos._exit({{}})"
+    )
     for code in (3, 78):
         subprocess.run(["nsenter", "-t", str(init), "-p", "-m", sys.executable, "-c", orphan.format(code)], check=True)
     children = Path(f"/proc/{init}/task/{init}/children")
     eventually(lambda: len(children.read_text().split()), lambda number: number == 6)
+    end.touch()
     eventually(lambda: len(children.read_text().split()), lambda number: number == 4)
     assert daemon.status()["pid"] == 1
     assert daemon.status()["children"]["ready"] == 2

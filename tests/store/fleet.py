@@ -16,6 +16,7 @@ from typing import Generic, Self, TypeVar
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
 from orbitd.store import Ask, Claimed, Connection, Enqueued, Failure, Fence, FinishedAndClaimed, Mode, PipelineSpec, Report
+from tests.support.addresses import around
 
 T = TypeVar("T")
 
@@ -63,8 +64,8 @@ class Fleet:
         self._children: list[Child] = []
         self._host_boots: dict[int, str] = {}
         self.conn = self.connect()
-        self.conn.execute("SET jit = off")  # the checks below are dear to plan, and cheap to run
-        self._watcher = self.connect()
+        self._watcher = self.connect(dsn=around(dsn))
+        self._watcher.execute("SET jit = off")  # the checks below are dear to plan, and cheap to run
 
     def __enter__(self) -> Self:
         return self
@@ -73,9 +74,20 @@ class Fleet:
         for connection in self._connections:
             connection.close()
 
-    def connect(self, call_timeout_seconds: float = 15.0) -> Connection:
-        connection = store.connect(self.dsn, connect_timeout_seconds=5, call_timeout_seconds=call_timeout_seconds, application_name="test")
+    def connect(self, call_timeout_seconds: float = 15.0, dsn: str | None = None) -> Connection:
+        connection = store.connect(
+            dsn or self.dsn,
+            connect_timeout_seconds=5,
+            call_timeout_seconds=call_timeout_seconds,
+            application_name=f"test {next(self._numbers)}",
+        )
         self._connections.append(connection)
+        return connection
+
+    def listener(self) -> Connection:
+        """One that hears the bells, which no pooler passes on."""
+        connection = self.connect(dsn=around(self.dsn))
+        connection.listen()
         return connection
 
     # --- who there is ---
@@ -164,38 +176,41 @@ class Fleet:
     # --- two at once ---
 
     def in_background(self, conn: Connection, call: Callable[[], T]) -> Background[T]:
-        return Background(self, conn.info.backend_pid, call)
+        return Background(self, name_of(conn), call)
 
-    def is_blocked(self, backend_pid: int) -> bool:
-        return bool(self._watcher.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", [backend_pid]).fetchall()[0][0])
+    def is_blocked(self, name: str) -> bool:
+        return bool(self._watcher.execute(_IS_BLOCKED, [name]).fetchall()[0][0])
 
-    def until_not_blocked(self, backend_pid: int) -> None:
+    def until_not_blocked(self, name: str) -> None:
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while self.is_blocked(backend_pid):
+        while self.is_blocked(name):
             assert time.monotonic() < deadline, "blocked for ever"
 
     # --- whether it all fits together ---
 
     def check(self) -> None:
         """What holds after each committed transaction, whatever happened."""
-        assert self.rows(_LOST_OR_DOUBLED) == []
-        assert self.rows(_ENDED_TWICE) == []
-        assert self.rows(_KEYS_OF_NOBODY) == []
-        assert self.rows(_WRONG_PLACES) == []
-        assert self.rows(_STALE_REQUESTS) == []
-        assert self.rows(_REMAINS) == []
+        assert self._seen(_LOST_OR_DOUBLED) == []
+        assert self._seen(_ENDED_TWICE) == []
+        assert self._seen(_KEYS_OF_NOBODY) == []
+        assert self._seen(_WRONG_PLACES) == []
+        assert self._seen(_STALE_REQUESTS) == []
+        assert self._seen(_REMAINS) == []
 
     def check_settled(self) -> None:
         """What holds besides once everything that is ended was taken back."""
         self.check()
-        assert self.rows(_IN_NOBODYS_HANDS) == []
+        assert self._seen(_IN_NOBODYS_HANDS) == []
+
+    def _seen(self, query: str) -> list[tuple[object, ...]]:
+        return self._watcher.execute(query.encode()).fetchall()
 
 
 class Background(Generic[T]):
     """A call on another connection, in a thread: it ends, or it waits for somebody's lock."""
 
-    def __init__(self, fleet: Fleet, backend_pid: int, call: Callable[[], T]) -> None:
-        self._fleet, self._backend_pid, self._call = fleet, backend_pid, call
+    def __init__(self, fleet: Fleet, name: str, call: Callable[[], T]) -> None:
+        self._fleet, self._name, self._call = fleet, name, call
         self._value: list[T] = []
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -213,7 +228,7 @@ class Background(Generic[T]):
         while time.monotonic() < deadline:
             if not self._thread.is_alive():
                 return False
-            if self._fleet.is_blocked(self._backend_pid):
+            if self._fleet.is_blocked(self._name):
                 return True
         raise AssertionError("neither blocked nor done")
 
@@ -228,10 +243,21 @@ class Background(Generic[T]):
         return self._value[0]
 
 
+def name_of(connection: Connection) -> str:
+    """By which to find its session, whichever server process has it just now."""
+    return connection.info.parameter_status("application_name") or ""
+
+
+_IS_BLOCKED = """
+    SELECT bool_or(cardinality(pg_blocking_pids(pid)) > 0)
+      FROM pg_stat_activity
+     WHERE application_name = %s AND state = 'active'
+"""
+
 _WIPE = "".join(
     f"DELETE FROM orbit.{table};"
     for table in (
-        *("live", "delayed", "interrupted", "requeued", "keys", "cancel_requests", "failed"),
+        *("live", "returned", "delayed", "interrupted", "requeued", "keys", "cancel_requests", "failed"),
         *("runs", "outcomes", "steps", "run_progress", "run_logs", "children", "hosts", "pipelines", "lanes WHERE id > 1"),
     )
 ).encode()
@@ -261,7 +287,7 @@ _KEYS_OF_NOBODY = f"""
       FROM orbit.runs r
       JOIN ({_PLACES}) p ON p.run_id = r.id
       LEFT JOIN orbit.keys k ON k.pipeline = r.pipeline AND k.key = r.key AND k.run_id = r.id
-     WHERE r.key IS NOT NULL AND (k.run_id IS NULL) <> (p.place = 'ended')
+     WHERE r.key IS NOT NULL AND coalesce(k.run_ended, true) <> (p.place = 'ended')
 """
 
 _WRONG_PLACES = f"""

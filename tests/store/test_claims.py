@@ -10,7 +10,7 @@ from orbitd import store
 from orbitd.rules.states import RunState
 from orbitd.store import Ask, Connection, Failure, Fence, LeaseLost, Report
 from orbitd.system.postgres import Cluster
-from tests.store.fleet import FAILURE, Child, Fleet
+from tests.store.fleet import FAILURE, Child, Fleet, name_of
 
 
 def test_an_empty_poll_writes_nothing_and_needs_no_lease(fleet: Fleet) -> None:
@@ -184,7 +184,7 @@ def test_a_report_behind_a_lock_gives_up_leaves_nobody_waiting_and_counts_once_w
     child, locker, hasty = fleet.worker("p"), fleet.connect(), fleet.connect(call_timeout_seconds=0.1)
     run_id = fleet.enqueue("p")
     report = Report.succeeded(child.must_claim().fence, "1")
-    hasty_pid = hasty.info.backend_pid
+    hasty_name = name_of(hasty)
     with locker.transaction():
         store.hold_run(locker, report.fence)
         with pytest.raises(psycopg.OperationalError, match="did not answer"):
@@ -192,7 +192,7 @@ def test_a_report_behind_a_lock_gives_up_leaves_nobody_waiting_and_counts_once_w
         with pytest.raises(psycopg.errors.LockNotAvailable) as given_up:
             tell(child, child.conn, report)
         assert store.is_outage(given_up.value)
-        fleet.until_not_blocked(hasty_pid)
+        fleet.until_not_blocked(hasty_name)
     assert tell(child, child.conn, report)
     assert tell(child, child.conn, report)
     assert fleet.state(run_id) is RunState.SUCCEEDED

@@ -10,12 +10,14 @@ import pytest
 from orbitd import store
 from orbitd.errors import ConfigError
 from orbitd.store import Connection
-from orbitd.system.postgres import Cluster
+from orbitd.system.postgres import PORT, SUPERUSER, Cluster
 from tests.store.fleet import Fleet
+from tests.support.addresses import around, through
+from tests.support.daemon import eventually
 
 
-def connect(dsn: str, call_timeout_seconds: float = 5.0) -> Connection:
-    return store.connect(dsn, connect_timeout_seconds=2, call_timeout_seconds=call_timeout_seconds, application_name="test")
+def connect(dsn: str, call_timeout_seconds: float = 5.0, pooled: str = "auto") -> Connection:
+    return store.connect(dsn, connect_timeout_seconds=2, call_timeout_seconds=call_timeout_seconds, application_name="test", pooled=pooled)
 
 
 def status_of(pid: int, field: str) -> str:
@@ -24,7 +26,7 @@ def status_of(pid: int, field: str) -> str:
 
 
 def test_a_call_on_a_stopped_backend_ends_at_its_deadline_as_an_outage(own_cluster: Cluster) -> None:
-    with connect(own_cluster.dsn(), call_timeout_seconds=0.3) as conn:
+    with connect(around(own_cluster.dsn()), call_timeout_seconds=0.3) as conn:
         backend = conn.info.backend_pid
         postmaster = int(status_of(backend, "PPid"))
         assert int(status_of(postmaster, "PPid")) == os.getpid()  # ours, and nobody else's
@@ -136,13 +138,97 @@ def test_nothing_of_a_session_is_used_that_a_transaction_pooler_would_lose(fleet
         child.succeed(child.must_claim().fence)
     assert child.conn.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
     assert child.conn.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()").fetchone() == (0,)
-    changed = "SELECT name FROM pg_settings WHERE source = 'session' AND name <> 'application_name'"
+    known = "'application_name', 'client_connection_check_interval'"  # the pooler's own, and ours where there is none
+    changed = f"SELECT name FROM pg_settings WHERE source = 'session' AND name NOT IN ({known})"
     assert child.conn.execute(changed.encode()).fetchall() == []
 
 
+@pytest.mark.usefixtures("pooler")
+def test_a_pooler_is_found_out_and_no_setting_is_left_in_it(unwritten: Fleet) -> None:
+    """Complaint 5: riverqueue/river#205, #238, #1153."""
+    with connect(around(unwritten.dsn)) as straight, connect(through(unwritten.dsn)) as pooled:
+        assert (straight.is_pooled, pooled.is_pooled) == (False, True)
+        assert [interval_of(conn) for conn in (straight, pooled)] == ["100ms", "0"]
+
+
+@pytest.mark.usefixtures("pooler")
+def test_what_is_said_of_a_pooler_is_believed(unwritten: Fleet) -> None:
+    with connect(around(unwritten.dsn), pooled="yes") as taken_for_pooled:
+        assert taken_for_pooled.is_pooled
+        assert interval_of(taken_for_pooled) == "0"
+    with connect(around(unwritten.dsn), pooled="no") as straight:
+        assert not straight.is_pooled
+
+
+def interval_of(conn: Connection) -> object:
+    return conn.execute("SHOW client_connection_check_interval").fetchall()[0][0]
+
+
+def test_a_server_that_is_stopped_as_a_whole_ends_an_attempt_to_connect(own_cluster: Cluster) -> None:
+    os.kill(own_cluster.pid, signal.SIGSTOP)  # the kernel still takes connections for it
+    try:
+        with pytest.raises(psycopg.OperationalError, match="timeout") as timed_out:
+            connect(around(own_cluster.dsn()))
+    finally:
+        os.kill(own_cluster.pid, signal.SIGCONT)
+    assert store.is_outage(timed_out.value)
+
+
+def test_of_several_hosts_the_one_that_takes_writes_is_found(own_cluster: Cluster, cluster: Cluster) -> None:
+    """Complaint 9: graphile/worker#449; before a failover and after it."""
+    mine, other = own_cluster.socket, cluster.socket
+    dsn = f"host={mine},{other} port={PORT},{PORT} user={SUPERUSER} dbname={SUPERUSER}"
+    with connect(dsn) as conn:
+        assert conn.info.host == str(mine)
+    refuse_writes(own_cluster)
+    with connect(dsn) as conn:
+        assert conn.info.host == str(other)
+    with connect(f"{dsn} target_session_attrs=any") as conn:
+        assert conn.info.host == str(mine)
+    own_cluster.stop()
+    with connect(dsn) as conn:
+        assert conn.info.host == str(other)
+
+
+def refuse_writes(cluster: Cluster) -> None:
+    """As a standby does."""
+    with connect(around(cluster.dsn())) as conn:
+        conn.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+        conn.execute("SELECT pg_reload_conf()")
+        eventually(lambda: conn.execute("SHOW default_transaction_read_only").fetchall() == [("on",)])
+
+
+def test_a_commit_is_never_cancelled(own_fleet: Fleet) -> None:
+    """What breaks into it leaves it to the server: what was committed is found by reading."""
+
+    class Interrupted(KeyboardInterrupt):
+        pass
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise Interrupted
+
+    own_fleet.conn.execute("CREATE TABLE slow (n int)")
+    own_fleet.conn.execute(
+        """CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.6); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()"""
+    )
+    former = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with connect(own_fleet.dsn, pooled="yes") as conn:  # so that the server does not look whether we live
+            conn.execute("BEGIN; INSERT INTO slow VALUES (1)")
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(Interrupted):
+                conn.execute("COMMIT")
+            assert conn.closed
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+    eventually(lambda: own_fleet.value("SELECT count(*) FROM slow") == 1)
+
+
 def test_bells_that_ring_during_another_call_are_kept(fleet: Fleet) -> None:
-    listener = fleet.connect()
-    listener.listen()
+    listener = fleet.listener()
+    store.doze(listener, {}, 1)
     child = fleet.worker("p")
     fleet.enqueue("p")
     for _ in range(3):

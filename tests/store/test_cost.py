@@ -8,7 +8,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.ids import short_id
-from orbitd.store import Ask, Claimed, Report
+from orbitd.store import Ask, Claimed, Report, queries
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 
@@ -39,6 +39,9 @@ def hold(fleet: Fleet, child: Child, held: Claimed) -> bool:
 
 ACTS: dict[str, Act] = {
     "enqueue": lambda fleet, *_: fleet.enqueue("p", key="k"),
+    "enqueue again": lambda fleet, *_: [store.enqueue(fleet.conn, "p", key="k", key_for_seconds=60) for _ in range(2)],
+    "enqueue many": lambda fleet, *_: store.enqueue_many(fleet.conn, [{"pipeline": "p", "key": str(n)} for n in range(3)]),
+    "prune keys": lambda fleet, *_: fleet.value("SELECT orbit.prune_keys()"),
     "claim": lambda _, child, __: child.must_claim(),
     "finish": lambda _, child, held: child.succeed(held.fence),
     "claim many": lambda _, child, __: len(claim_many(child)) == BATCH,
@@ -122,3 +125,39 @@ def test_claims_are_hot_updates(own_fleet: Fleet, want: int, runs: int) -> None:
 def test_live_has_one_index_on_columns_that_never_change(fleet: Fleet) -> None:
     indexes = fleet.rows("SELECT indexdef FROM pg_indexes WHERE schemaname = 'orbit' AND tablename = 'live'")
     assert [index[0].partition("(")[2] for index in indexes] == ["lane, seq)"]  # type: ignore[attr-defined]
+
+
+def test_a_claim_and_a_finish_cost_the_same_however_many_wait_behind(own_fleet: Fleet) -> None:
+    """Complaint 22: timgit/pg-boss#418, where the CPU rose with the backlog."""
+    child = own_fleet.worker("p")
+    query = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int FROM pg_stat_xact_user_tables"
+
+    def rows_read() -> int:
+        own_fleet.enqueue("p")
+        with child.conn.transaction():
+            before = child.conn.execute(query).fetchall()[0][0]
+            assert child.succeed(child.must_claim().fence)
+            return int(child.conn.execute(query).fetchall()[0][0] - before)
+
+    rows_read()
+    alone = rows_read()
+    own_fleet.enqueue("p")
+    own_fleet.conn.execute(
+        "INSERT INTO orbit.live (run_id, lane) SELECT orbit.next_run_id(), %s FROM generate_series(1, 100000)", [child.lanes[0]]
+    )
+    assert rows_read() <= alone + 2  # those that have just gone, until they are cleared away
+
+
+def test_indexes_stay_small_for_ever_without_a_reindex(own_fleet: Fleet) -> None:
+    """Complaint 6: riverqueue/river#1296. Entries go in at the end and out at the beginning, so vacuum gives back whole pages."""
+    sizes: list[int] = []
+    for _ in range(8):
+        own_fleet.conn.execute("INSERT INTO orbit.live (run_id, lane) SELECT i, 1 FROM generate_series(1, 5000) AS i")
+        own_fleet.conn.execute(
+            "UPDATE orbit.live SET state = 1, token = 1, claimed_at = clock_timestamp(), child = 1 WHERE lane = 1 AND state = 0"
+        )
+        own_fleet.conn.execute("DELETE FROM orbit.live")
+        own_fleet.conn.execute("VACUUM orbit.live")
+        sizes.append(int(str(own_fleet.value("SELECT pg_relation_size('orbit.live_pkey')"))))
+    assert max(sizes[4:]) <= max(sizes[:4])
+    assert not any(b"REINDEX" in path.read_bytes().upper() for path in queries.FOLDER.parent.rglob("*.sql"))

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
-from orbitd import store
+from orbitd import client, store
 from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
-from orbitd.store import Beat, Claimed, Enqueued, Lane, Outcome, Place, Report, queries
+from orbitd.store import Beat, Claimed, Connection, Enqueued, Lane, Outcome, Place, Report, Sight, queries
 from orbitd.store.rights import WhoWeAre
-from tests.store.fleet import FAILURE, Fleet
+from tests.store.fleet import FAILURE, Child, Fleet
+from tests.support.addresses import around
 
-FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps"]
+FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps", "upkeep", "waking"]
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
+
+INLINED = {"next_run_id", "fault_in_request", "fault_in_options"}
+"""Functions in the language SQL, which become part of the statement that calls them."""
 
 DATACLASSES = {
     "register_pipelines": Lane,
     "lanes_of": Lane,
-    "enqueue": Enqueued,
     "place": Place,
     "beat": Beat,
+    "look": Sight,
     "who_we_are": WhoWeAre,
 }
 
@@ -67,6 +72,13 @@ def test_each_statement_can_be_prepared_and_gives_the_columns_of_its_dataclass(u
             assert found == field_names(row)
 
 
+@pytest.mark.parametrize(("name", "fields"), [("enqueue", field_names(Enqueued)), ("enqueue_many", ["ids"])])
+def test_each_statement_of_the_client_can_be_prepared(unwritten: Fleet, name: str, fields: list[str]) -> None:
+    statement = (Path(client.__file__).parent / f"{name}.sql").read_bytes()
+    assert columns(unwritten, statement) == fields
+    assert not re.search(rb"%\(\w+\)s(?!::)", statement)
+
+
 def test_each_statement_has_a_sentence_and_each_parameter_a_type() -> None:
     for file, name in [*STATEMENTS, *(("filters", name) for name in queries.load("filters"))]:
         text = queries.load(file)[name].decode()
@@ -84,7 +96,7 @@ def test_each_function_is_in_a_file_of_its_name_and_says_what_for() -> None:
         text = path.read_text("utf-8")
         assert text.startswith("-- "), path
         assert re.findall(r"^CREATE OR REPLACE FUNCTION orbit\.(\w+)\(", text, re.MULTILINE) == [path.stem]
-        if path.stem != "next_run_id":  # inlined
+        if path.stem not in INLINED:
             assert "LANGUAGE plpgsql" in text, path
 
 
@@ -93,10 +105,28 @@ def test_the_database_has_the_functions_of_the_files_and_no_others(unwritten: Fl
     assert stored == {path.stem for path in (queries.FOLDER / "functions").glob("*.sql")}
 
 
+def be_refused(child: Child) -> None:
+    with pytest.raises(store.LeaseLost):
+        child.claim()
+    with pytest.raises(Exception, match="printable"):
+        store.enqueue(child.conn, "")
+    with pytest.raises(Exception, match="no argument"):
+        store.enqueue(child.conn, "unknown", {"a": 1})
+
+
+def keep_up(conn: Connection, host_id: int) -> None:
+    store.make_partitions(conn, 5)
+    conn.execute("SELECT orbit.make_partition('runs', 1)")
+    conn.execute("INSERT INTO orbit.runs (id, pipeline, lane, args) VALUES (1::bigint << 39, 'p', 1, '{}')")
+    store.prune_partitions(conn, store.Retention(1, 1, 1))
+    store.prune_rows(conn, store.Retention(1e9, 1e9, 1e9))
+    store.end_duty(conn, store.take_duty(conn, host_id, ["partitions"]) or "")
+
+
 def test_every_function_runs(own_fleet: Fleet) -> None:
     """A function's body is checked only when it runs: this tour runs each of them."""
     own_fleet.conn.execute("ALTER DATABASE " + own_fleet.conn.info.dbname + " SET track_functions = 'all'")
-    with Fleet(own_fleet.dsn) as tour:
+    with Fleet(around(own_fleet.dsn)) as tour:  # a session tells its counters when it ends
         child = tour.worker("p", "q")
         conn = child.conn
         ids = store.enqueue_many(conn, [{"pipeline": "p", "key": str(i)} for i in range(6)])
@@ -113,6 +143,9 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.enqueue(conn, "unknown", queue="elsewhere")
         store.register_pipelines(conn, child.host_id, [store.PipelineSpec("unknown", "q", 0, "{}", 3, 3)])
         store.beat(conn, child.host_id, 20)
+        store.sweep(conn, dict.fromkeys(child.lanes, 0))
+        store.doze(conn, {}, 1)
+        store.stay_awake(conn, 1)
         fence = child.must_claim().fence
         store.resume(conn, fence.run_id, "me")
         tour.crash(child, fence, mode="hold")
@@ -129,12 +162,9 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.end_missing_children(conn, child.host_id, [])
         store.rescue(conn, child.host_id, "resume")
         store.end_host(conn, tour.boot_id(child.host_id), "stopped", "resume")
-        store.make_partitions(conn)
-        with pytest.raises(store.LeaseLost):
-            child.claim()
-        with pytest.raises(Exception, match="printable"):
-            store.enqueue(conn, "")
-    missing = {path.stem for path in (queries.FOLDER / "functions").glob("*.sql")} - {"next_run_id"}
+        be_refused(child)
+        keep_up(conn, child.host_id)
+    missing = {path.stem for path in (queries.FOLDER / "functions").glob("*.sql")} - INLINED
     names = set(missing)
     while missing:  # until the counters of the closed sessions have arrived
         own_fleet.conn.execute("SELECT pg_stat_clear_snapshot()")

@@ -64,7 +64,7 @@ def test_the_ghost_of_a_former_attempt_records_nothing_for_the_next(fleet: Fleet
 
 
 def test_a_step_and_the_users_rows_commit_together(fleet: Fleet, child: Child, run: Claimed) -> None:
-    child.conn.execute("CREATE TEMP TABLE mine (n int)")
+    child.conn.execute("CREATE TABLE mine (n int)")
     with child.conn.transaction(force_rollback=True):
         store.hold_run(child.conn, run.fence)
         child.conn.execute("INSERT INTO mine VALUES (1)")
@@ -76,6 +76,7 @@ def test_a_step_and_the_users_rows_commit_together(fleet: Fleet, child: Child, r
         store.record_step(child.conn, run.fence, "write", "1", 0.1)
     assert child.conn.execute("SELECT n FROM mine").fetchall() == [(1,)]
     assert store.load_steps(fleet.conn, run.run_id) == {"write": "1"}
+    child.conn.execute("DROP TABLE mine")
 
 
 def test_nobody_takes_the_run_while_a_step_commits(fleet: Fleet, child: Child, run: Claimed) -> None:

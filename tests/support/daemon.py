@@ -24,6 +24,7 @@ from orbitd import store
 from orbitd.control import client
 from orbitd.errors import DaemonNotRunning
 from orbitd.system import process
+from tests.support.addresses import around
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Daemon:
         self.code.mkdir(parents=True, exist_ok=True)
         self.write_code(pipelines)
         self._options = {
-            "database.url": dsn,
+            **_addresses(dsn),
             "app.pipelines": [f"{self.code}/"],
             "children.count": 2,
             "instance.state_dir": str(folder / "state"),
@@ -87,7 +88,7 @@ class Daemon:
     def use_database(self, dsn: str) -> None:
         """Work on another database than the test's own."""
         self.dsn = dsn
-        self.configure(**{"database.url": dsn})
+        self.configure(**_addresses(dsn))
 
     def log(self) -> str:
         """Everything that the daemon and its processes have written."""
@@ -200,8 +201,8 @@ class Daemon:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[store.Connection]:
-        """A store connection."""
-        with store.connect(self.dsn, connect_timeout_seconds=5, call_timeout_seconds=10, application_name="test") as connection:
+        """A store connection; a test's own questions go around a pooler."""
+        with store.connect(around(self.dsn), connect_timeout_seconds=5, call_timeout_seconds=10, application_name="test") as connection:
             yield connection
 
     def enqueue(self, pipeline: str, **args: object) -> int:
@@ -223,13 +224,18 @@ class Daemon:
 
     def execute(self, sql: str) -> None:
         """Statements without an answer."""
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with psycopg.connect(around(self.dsn), autocommit=True) as connection:
             connection.execute(sql.encode())
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Rows of any query."""
-        with psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row) as connection:
+        with psycopg.connect(around(self.dsn), autocommit=True, row_factory=dict_row) as connection:
             return connection.execute(sql.encode(), parameters).fetchall()
+
+
+def _addresses(dsn: str) -> dict[str, object]:
+    """The options for a database, which may be behind a pooler."""
+    return {"database.url": dsn, "database.direct_url": around(dsn) if around(dsn) != dsn else ""}
 
 
 def kill_process_of(daemon: Daemon, pid: int, number: int = signal.SIGKILL) -> bool:

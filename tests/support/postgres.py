@@ -7,17 +7,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
 
 import psycopg
-import pytest
 
 from orbitd.errors import DatabaseUnavailable
 from orbitd.store.migrate import migrate
 from orbitd.system.postgres import Cluster
+from tests.support.addresses import around
+from tests.support.pooler import PooledCluster, Pooler
+from tests.support.rigs import missing_rig
 
 # A crash of PostgreSQL loses nothing with these (commits still reach the kernel), only a crash of the machine does.
 FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_wal_senders": "0", "wal_level": "minimal"}
@@ -25,26 +26,21 @@ FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_wal_senders": "
 
 @contextmanager
 def throwaway_cluster() -> Iterator[Cluster]:
-    """A cluster of our own in a new folder; both are gone afterwards."""
+    """A cluster of our own in a new folder; both are gone afterwards. With ORBITD_TEST_POOLER=1 its DSNs lead through a pooler."""
+    is_pooled = bool(os.environ.get("ORBITD_TEST_POOLER"))
     folder = Path(tempfile.mkdtemp(prefix="orbitd-test-"))
-    cluster = Cluster(folder, settings=FAST_SETTINGS)
+    cluster = (PooledCluster if is_pooled else Cluster)(folder, settings=FAST_SETTINGS)
     try:
         try:
             cluster.start()
         except DatabaseUnavailable as error:
             missing_rig(str(error))
-        yield cluster
+        with Pooler(cluster) if is_pooled else nullcontext():
+            yield cluster
     finally:
         cluster.stop("immediate")
         shutil.rmtree(cluster.home, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def missing_rig(reason: str) -> NoReturn:
-    """Skip the test; in a strict run (ORBITD_STRICT=1) fail it, so that nothing goes untested unseen."""
-    if os.environ.get("ORBITD_STRICT"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 class Databases:
@@ -58,7 +54,7 @@ class Databases:
     def migrated(self) -> str:
         """The name of a database that was migrated once, to be copied from."""
         self._execute("create database migrated")
-        migrate(self._cluster.dsn("migrated"))
+        migrate(around(self._cluster.dsn("migrated")))
         return "migrated"
 
     @contextmanager
@@ -73,5 +69,5 @@ class Databases:
 
     def _execute(self, sql: str) -> None:
         # a connection for each statement: one that is kept would not survive a test that restarts the server
-        with psycopg.connect(self._cluster.dsn(), autocommit=True) as connection:
+        with psycopg.connect(around(self._cluster.dsn()), autocommit=True) as connection:
             connection.execute(sql.encode())

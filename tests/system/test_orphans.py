@@ -15,7 +15,10 @@ SETTING = """
     from orbitd.system.orphans import MOST_AT_ONCE, Orphans
 
     def child(**environment: str) -> int:
-        return subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], **environment}).pid
+        pid = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], **environment}).pid
+        while not process.environment_of(pid):  # its exec is under way
+            time.sleep(0.001)
+        return pid
 
     @atexit.register
     def leave_nobody() -> None:

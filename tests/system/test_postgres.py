@@ -19,7 +19,7 @@ import pytest
 
 from orbitd.errors import Conflict, DatabaseUnavailable
 from orbitd.system import postgres
-from orbitd.system.postgres import Cluster, Installation, ServerUser, hold_lock, server_user
+from orbitd.system.postgres import Cluster, Installation, ServerUser, hold_lock, installations, server_user
 from tests.support.postgres import FAST_SETTINGS
 
 NOBODY = 65534
@@ -311,6 +311,13 @@ def test_a_folder_that_cannot_be_made_is_named(folder: Path) -> None:
 def test_no_postgresql_at_all(folder: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match=r"no PostgreSQL found on this machine(?s:.*)apt-get install postgresql"):
         Cluster(folder, environ={"ORBITD_PG_BIN": "/nowhere"}).start()
+
+
+def test_only_the_version_that_is_asked_for_is_taken(folder: Path) -> None:
+    there = next(installations(os.environ)).major
+    assert {each.major for each in installations({**os.environ, "ORBITD_PG_MAJOR": str(there)})} == {there}
+    with pytest.raises(DatabaseUnavailable, match="no PostgreSQL 9 found on this machine"):
+        Cluster(folder, environ={**os.environ, "ORBITD_PG_MAJOR": "9"}).start()
 
 
 def test_data_of_another_version_are_refused_by_name(folder: Path) -> None:

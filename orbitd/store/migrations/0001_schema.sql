@@ -11,6 +11,12 @@
 CREATE SEQUENCE orbit.run_numbers AS bigint CACHE 1;
 CREATE SEQUENCE orbit.ready_numbers AS bigint CACHE 1;
 
+-- Whether producers have to ring, see doze: some janitor sleeps while bells_wanted is ahead of bells_heard. Sequences, because they
+-- are changed in place and seen at once: a row would be another version at each change, to be walked by every producer.
+CREATE SEQUENCE orbit.bells_wanted AS bigint CACHE 1;
+CREATE SEQUENCE orbit.bells_heard AS bigint CACHE 1;
+SELECT setval('orbit.bells_wanted', 1), setval('orbit.bells_heard', 1);
+
 
 -- ------------------------------------------------------------------------------------------------------------ who works
 
@@ -44,7 +50,7 @@ CREATE TABLE orbit.children (
     ended_at    timestamptz,
     ended_cause text,
     CHECK ((ended_at IS NULL) = (ended_cause IS NULL))
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 80, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX children_host ON orbit.children (host);
 
 -- What the daemons can run, as their molds reported it. Producers only read it.
@@ -55,7 +61,9 @@ CREATE TABLE orbit.pipelines (
     signature     jsonb NOT NULL,             -- {"required": [...], "optional": [...], "open": false}
     max_attempts  smallint NOT NULL,          -- so many errors fail a run for good
     max_crashes   smallint NOT NULL,          -- and so many crashes
-    registered_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    needs         text[] NOT NULL DEFAULT '{}',  -- the names in the signature, as an enqueue checks them at once
+    takes         text[]                         -- null: any
 );
 
 -- (queue, pipeline, priority) as a small integer, so that a filter or a pause is a set of integers in a child's memory.
@@ -90,20 +98,24 @@ CREATE TABLE orbit.runs (
 ) PARTITION BY RANGE (id);
 CREATE INDEX runs_key ON orbit.runs (key) WHERE key IS NOT NULL;  -- only runs with a key pay for it
 
--- Idempotency keys of runs that have not ended.
+-- Idempotency keys: each of a run that has not ended, or that ended before the period was over for which it was given the key.
 CREATE TABLE orbit.keys (
-    pipeline text,
-    key      text,
-    run_id   bigint NOT NULL,
-    PRIMARY KEY (pipeline, key)
-);
+    pipeline   text,
+    key        text,
+    run_id     bigint NOT NULL,
+    kept_until timestamptz,                   -- null: the key is free when its run ends
+    run_ended  boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (pipeline, key),
+    CHECK (kept_until IS NOT NULL OR NOT run_ended)
+) WITH (autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX keys_ended ON orbit.keys (kept_until) WHERE run_ended;  -- what prune_keys looks for; set once, for the few that are kept
 
 CREATE TABLE orbit.cancel_requests (
     run_id bigint PRIMARY KEY,
     by     text NOT NULL,
     reason text,
     at     timestamptz NOT NULL DEFAULT clock_timestamp()
-);
+) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
 
 
 -- ------------------------------------------------------------------------------------------------------ where a run waits
@@ -132,6 +144,13 @@ CREATE TABLE orbit.live (
     autovacuum_analyze_threshold = 100000, autovacuum_analyze_scale_factor = 0, vacuum_truncate = off
 );
 
+-- Runs that were taken back and wait again in their old place, below the numbers from which claims and looks begin: beats tell
+-- their hosts. A row may outlast the run's waiting; see first_returned.
+CREATE TABLE orbit.returned (
+    lane int NOT NULL,
+    seq  bigint NOT NULL
+) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+
 -- Scheduled, backing off, snoozed. At due_at a janitor moves the run to `live`, with a new seq.
 CREATE TABLE orbit.delayed (
     run_id  bigint PRIMARY KEY,
@@ -158,7 +177,7 @@ CREATE TABLE orbit.interrupted (
     flags   smallint NOT NULL,
     cause   text NOT NULL,
     at      timestamptz NOT NULL DEFAULT clock_timestamp()
-);
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.05);
 
 -- The present (lane, seq) of runs that no longer wait where `runs` says.
 CREATE TABLE orbit.requeued (
@@ -211,7 +230,7 @@ CREATE TABLE orbit.failed (
     resolved_by text,
     notes       text,
     CHECK ((resolved_at IS NULL) = (resolved_by IS NULL))
-);
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX failed_group ON orbit.failed (group_id, run_id);
 CREATE INDEX failed_pipeline ON orbit.failed (pipeline, run_id);
 
@@ -230,7 +249,7 @@ CREATE TABLE orbit.run_progress (
     fraction real CHECK (fraction BETWEEN 0 AND 1),
     note     text,
     at       timestamptz NOT NULL DEFAULT clock_timestamp()
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0.05);
 
 CREATE TABLE orbit.run_logs (
     run_id      bigint,
@@ -244,11 +263,32 @@ CREATE TABLE orbit.run_logs (
 ) PARTITION BY RANGE (run_id);
 
 
--- A place for rows of days that have no partition: enqueue works even when no daemon made one for a week.
-CREATE TABLE orbit.runs_default PARTITION OF orbit.runs DEFAULT;
-CREATE TABLE orbit.outcomes_default PARTITION OF orbit.outcomes DEFAULT;
-CREATE TABLE orbit.steps_default PARTITION OF orbit.steps DEFAULT;
-CREATE TABLE orbit.run_logs_default PARTITION OF orbit.run_logs DEFAULT;
+-- A place for rows of days that have no partition: enqueue works even when no daemon made one for a week, and what is still needed
+-- of a day that was dropped stays here (see prune_partition). Partitions are made with the settings of these: their rows are
+-- frozen as soon as they are vacuumed at all, so that no forced vacuum of old days stands in the way of dropping them.
+CREATE TABLE orbit.runs_default PARTITION OF orbit.runs DEFAULT
+  WITH (autovacuum_vacuum_insert_threshold = 10000, autovacuum_freeze_min_age = 0);
+CREATE TABLE orbit.outcomes_default PARTITION OF orbit.outcomes DEFAULT
+  WITH (autovacuum_vacuum_insert_threshold = 10000, autovacuum_freeze_min_age = 0);
+CREATE TABLE orbit.steps_default PARTITION OF orbit.steps DEFAULT
+  WITH (autovacuum_vacuum_insert_threshold = 10000, autovacuum_freeze_min_age = 0);
+CREATE TABLE orbit.run_logs_default PARTITION OF orbit.run_logs DEFAULT
+  WITH (autovacuum_vacuum_insert_threshold = 10000, autovacuum_freeze_min_age = 0);
+
+
+-- What any one host of the fleet must do now and then; whichever comes first once it is due (see take_duty).
+CREATE TABLE orbit.duties (
+    name    text PRIMARY KEY,
+    every   interval NOT NULL,
+    next_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    done_at timestamptz NOT NULL DEFAULT clock_timestamp(),  -- its last success; at first, when it was made
+    host    int,                              -- who took it last
+    error   text                              -- why it failed, until it succeeds again
+) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
+INSERT INTO orbit.duties (name, every) VALUES
+    ('partitions', '1 hour'),                 -- make those of the coming days
+    ('retention', '10 min'),                  -- drop those of days that need not be kept
+    ('leftovers', '10 min');                  -- delete, row by row, what is not partitioned
 
 
 -- Each run with its present place, for people and for lists. One statement, one snapshot: a run on its way from one table

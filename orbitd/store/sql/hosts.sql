@@ -21,8 +21,13 @@ SELECT id, queue, pipeline, priority
 
 -- name: beat
 -- Every few seconds, and when a bell rings.
-SELECT alive, lease_seconds_left, lanes, lanes_with_work, next_due_seconds, others_lapsed, cancel_runs, cancel_children
-  FROM orbit.beat(%(host)s::int, %(lease_seconds)s::float8);
+SELECT alive, server_since, last_seq, lease_seconds_left, lanes, lanes_with_work, first_seqs, next_due_seconds, others_lapsed,
+       cancel_runs, cancel_children
+  FROM orbit.beat(%(host)s::int, %(lease_seconds)s::float8, %(lanes)s::int[], %(floors)s::bigint[], %(probes)s::boolean);
+
+-- name: sweep
+-- While there are claims: who has committed late?
+SELECT server_since, last_seq, safe_seq, lanes, seqs FROM orbit.sweep(%(lanes)s::int[], %(bounds)s::bigint[]);
 
 -- name: start_child
 -- A child has connected, for the first time or again.
@@ -41,6 +46,13 @@ SELECT run_id, state
            %(charge)s::text, %(cause)s::text, %(error)s::text, %(stack)s::text, %(hold)s::boolean
        );
 
+-- name: end_sessions
+-- A child has died, and what it was doing in the database goes on and holds its run.
+SELECT count(pg_terminate_backend(pid))::int AS ended
+  FROM pg_stat_activity
+ WHERE application_name = %(application_name)s::text AND datname = current_database() AND pid <> pg_backend_pid()
+   AND xact_start IS NOT NULL;
+
 -- name: end_host
 -- A host stops, or its next incarnation finds what it left.
 SELECT orbit.end_host(id, %(cause)s::text) AS ended FROM orbit.hosts WHERE boot_id = %(boot_id)s::text;
@@ -55,4 +67,7 @@ SELECT orbit.end_missing_children(%(host)s::int, %(living)s::int[]) AS ended;
 
 -- name: reconcile
 -- After a host was ended, at a janitor's start, and once a minute; and when a person recovers what was lost.
-SELECT run_id, state FROM orbit.reconcile(%(hold)s::boolean, %(older_than)s::float8, %(limit)s::int);
+SELECT run_id, state, lane, seq
+  FROM orbit.reconcile(
+           %(hold)s::boolean, %(older_than)s::float8, %(after_lane)s::int, %(after_seq)s::bigint, %(limit)s::int
+       );

@@ -1,16 +1,3 @@
--- name: enqueue
--- A producer asks for a run.
-SELECT o_id AS id, o_created AS created, o_state AS state
-  FROM orbit.insert_run(
-           %(pipeline)s::text, %(args)s::jsonb, %(key)s::text,
-           coalesce(%(at)s::timestamptz, clock_timestamp() + make_interval(secs => %(in_seconds)s::float8)),
-           %(tenant)s::text, %(priority)s::int, %(queue)s::text, true
-       );
-
--- name: enqueue_many
--- A producer asks for many.
-SELECT orbit.enqueue_many(%(runs)s::jsonb) AS ids;
-
 -- name: place
 -- Somebody waits for a run.
 SELECT state, lane, seq, attempt FROM orbit.run_place(%(run)s::bigint);

@@ -10,9 +10,12 @@ SELECT orbit.record_step(
 
 -- name: hold_run
 -- A pipeline opens a transaction of its own: until its end nobody can take the run back. No row: fenced.
--- Whatever the pipeline executes then, the server looks once a second whether its client still lives: the session of a dead
--- child must not go on holding the run.
-SELECT run_id, set_config('client_connection_check_interval', '1s', true)
+-- Whatever the pipeline executes then, the server looks ten times a second whether its client still lives, behind a pooler too:
+-- the session of a dead child must not go on holding the run.
+SELECT run_id,
+       CASE WHEN current_setting('server_version_num')::int >= 140000
+            THEN set_config('client_connection_check_interval', '100ms', true)
+        END AS checks_client
   FROM orbit.live
  WHERE lane = %(lane)s::int AND seq = %(seq)s::bigint AND run_id = %(run)s::bigint AND token = %(token)s::bigint AND state = 1
    FOR KEY SHARE;

@@ -75,6 +75,7 @@ class TestEnqueue:
             (["--count", "0"], "--count 0 is not between 1 and 1000000"),
             (["--count", "1000001"], "--count 1000001 is not between 1 and 1000000"),
             (["--count", "2", "--key", "k"], "with --count, --key needs {n}: while a run has a key, no second one gets it"),
+            (["--key-for", "1d"], "--key-for says for how long a key counts, and there is no --key"),
             (["--count", "2", "--follow"], "--follow is for one run, not for --count"),
             (["--count", "2", "n={n}", "--priority", "9"], "priority 9 is not between -2 and 2"),
             (["--priority", "99"], "priority 99 is not between -2 and 2"),
@@ -119,6 +120,14 @@ class TestEnqueue:
         assert first.out == second.out
         assert second.err == 'the key "k" belongs to this run already, which is pending\n'
         assert orbitctl("enqueue", "invoice.sync", "--key", "k", "--json").document["created"] is False
+
+    def test_with_a_key_for_a_time_makes_one_run_though_it_has_ended(self, orbitctl: Orbitctl) -> None:
+        made = [orbitctl("enqueue", "a.b", "--key", "k", "--key-for", "1d").out]
+        orbitctl("cancel", made[0].strip())
+        again = orbitctl("enqueue", "a.b", "--key", "k")
+        made += [again.out, orbitctl("enqueue", "a.b", "--key", "k", "--key-for", "1d", "--count", "1").out]
+        assert made == made[:1] * 3
+        assert again.err.splitlines()[-1] == 'the key "k" belongs to this run already, which was cancelled'
 
     def test_starts_at_a_time(self, orbitctl: Orbitctl) -> None:
         for at in ("2037-01-31T08:00:00Z", "2037-01-31T10:00:00+02:00"):
@@ -270,7 +279,10 @@ def is_waiting_for_a_lock(conn: Connection) -> bool:
     return bool(conn.execute(query).fetchall()[0][0])
 
 
-def test_the_database_that_goes_away_in_mid_wait_is_told(orbitctl: Orbitctl, dsn: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "hint"), [((), "look with orbitctl runs before you repeat it"), (("--key", "k"), "repeat it: its key")]
+)
+def test_the_database_that_goes_away_in_mid_wait_is_told(orbitctl: Orbitctl, dsn: str, options: tuple[str, ...], hint: str) -> None:
     def cut_off() -> None:
         with connect(dsn, connect_timeout_seconds=5, call_timeout_seconds=10, application_name="test") as conn:
             query = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'orbitctl'"
@@ -279,7 +291,8 @@ def test_the_database_that_goes_away_in_mid_wait_is_told(orbitctl: Orbitctl, dsn
 
     cutting = threading.Thread(target=cut_off)
     cutting.start()
-    called = orbitctl("enqueue", "a.b", "--wait")
+    called = orbitctl("enqueue", "a.b", "--wait", *options)
     cutting.join()
     assert called.code == 69
+    assert hint in called.err
     assert "Traceback" not in called.err

@@ -2,15 +2,20 @@
 -- is to do. alive = false: the host was ended, and nothing was done. A lease that has lapsed is revived as long as nobody
 -- has ended the host, but it counts as steady only from now on.
 --     lanes              all lanes of the host's pipelines, in the order in which to ask them
---     lanes_with_work    those of them with a pending run
+--     lanes_with_work    those of them with a pending run, searched from the floors that the host gives (p_floors, beside
+--                        p_lanes; others in full), or among the runs that were taken back; p_lanes empty: not looked for
+--     first_seqs         the number of each one's first
+--     server_since, last_seq   as sweep
 --     next_due_seconds   until the next delayed run falls due; 0: more than one beat could move is due already
 --     cancel_*           running runs of this host whose cancel was asked for, with the child that has each
 --     others_lapsed      another host's lease has lapsed: there may be somebody to rescue
+-- p_probes: the session rings for itself, at commit, on a channel of its own; a listener that does not hear that is deaf.
 -- Nothing here waits for a lock that a producer or a child may hold for long: a beat that hangs would lose the lease.
--- Locks: hosts; then as promote, then as sort_catch_all.
+-- Locks: hosts; then as promote, then as sort_catch_all; then as first_returned.
 CREATE OR REPLACE FUNCTION orbit.beat(
-    p_host int, p_lease_seconds float8,
-    OUT alive boolean, OUT lease_seconds_left float8, OUT lanes int[], OUT lanes_with_work int[],
+    p_host int, p_lease_seconds float8, p_lanes int[], p_floors bigint[], p_probes boolean,
+    OUT alive boolean, OUT server_since timestamptz, OUT last_seq bigint, OUT lease_seconds_left float8,
+    OUT lanes int[], OUT lanes_with_work int[], OUT first_seqs bigint[],
     OUT next_due_seconds float8, OUT cancel_runs bigint[], OUT cancel_children int[], OUT others_lapsed boolean
 )
 LANGUAGE plpgsql
@@ -24,6 +29,9 @@ DECLARE
     v_due       timestamptz;
     v_more      boolean;
 BEGIN
+    server_since := pg_postmaster_start_time();
+    SELECT n.last_value INTO last_seq FROM orbit.ready_numbers n;
+
     UPDATE orbit.hosts h
        SET lease = v_lease, lease_until = v_now + v_lease,
            steady_since = CASE WHEN h.lease_until < v_now THEN v_now ELSE h.steady_since END
@@ -34,20 +42,28 @@ BEGIN
         RETURN;
     END IF;
 
+    IF p_probes THEN
+        PERFORM pg_notify('orbit_probe_' || pg_backend_pid(), '');
+    END IF;
+
     v_more := orbit.promote(c_batch) = c_batch;
     v_more := orbit.sort_catch_all(p_host, c_batch) = c_batch OR v_more;
 
     SELECT coalesce(array_agg(l.id ORDER BY l.priority DESC, l.id), '{}'),
-           coalesce(array_agg(l.id ORDER BY l.priority DESC, l.id) FILTER (WHERE work.found), '{}')
-      INTO lanes, lanes_with_work
+           coalesce(array_agg(l.id ORDER BY l.priority DESC, l.id) FILTER (WHERE work.seq IS NOT NULL), '{}'),
+           coalesce(array_agg(work.seq ORDER BY l.priority DESC, l.id) FILTER (WHERE work.seq IS NOT NULL), '{}')
+      INTO lanes, lanes_with_work, first_seqs
       FROM orbit.lanes l
+      LEFT JOIN unnest(p_lanes, p_floors) AS known(lane, floor) ON known.lane = l.id
+      LEFT JOIN orbit.first_returned() AS returned ON returned.lane = l.id
       LEFT JOIN LATERAL (
-           SELECT true AS found
+           SELECT v.seq
              FROM orbit.live v
-            WHERE v.lane = l.id AND v.state = 0
+            WHERE v.lane = l.id AND v.seq >= coalesce(known.floor, 0) AND v.state = 0 AND p_lanes <> '{}' IS NOT FALSE
             ORDER BY v.lane, v.seq
             LIMIT 1
-           ) AS work ON true
+           ) AS first ON true
+     CROSS JOIN LATERAL (SELECT least(returned.seq, first.seq) AS seq) AS work
      WHERE l.pipeline = ANY (v_pipelines);
 
     -- What is due but was not moved is held by somebody: waiting for it would be a busy loop.

@@ -1,21 +1,15 @@
 -- Delete a failed run, and all that is kept of it. Returns whether there was one.
 -- Raises OR004 unless the run has failed, and when it is no longer in the state and attempt expected (null: never mind).
--- Locks: failed; then runs, outcomes, steps, run_logs, run_progress by run.
+-- Locks: failed; then as delete_runs.
 CREATE OR REPLACE FUNCTION orbit.dlq_delete(run bigint, expected_state text DEFAULT NULL, expected_attempt int DEFAULT NULL)
 RETURNS boolean
 LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off
 AS $$
 BEGIN
     IF (orbit.lock_failed(run, expected_state, expected_attempt)).run_id IS NULL THEN
         RETURN false;
     END IF;
-    DELETE FROM orbit.failed f WHERE f.run_id = run;
-    DELETE FROM orbit.runs r WHERE r.id = run;
-    DELETE FROM orbit.outcomes o WHERE o.run_id = run;
-    DELETE FROM orbit.steps s WHERE s.run_id = run;
-    DELETE FROM orbit.run_logs g WHERE g.run_id = run;
-    DELETE FROM orbit.run_progress p WHERE p.run_id = run;
+    PERFORM orbit.delete_runs(ARRAY[run]);
     RETURN true;
 END
 $$;

@@ -9,7 +9,7 @@ AS $$
 DECLARE
     v_run   orbit.delayed;
     v_asked orbit.runs;
-    v_owner bigint;
+    v_owner record;
 BEGIN
     DELETE FROM orbit.failed f WHERE f.run_id = p_run AND f.attempt = p_attempt;
     IF NOT FOUND THEN
@@ -17,20 +17,16 @@ BEGIN
     END IF;
     SELECT r.* INTO v_asked FROM orbit.runs r WHERE r.id = p_run;
     IF v_asked.key IS NOT NULL THEN
-        LOOP
-            INSERT INTO orbit.keys (pipeline, key, run_id) VALUES (v_asked.pipeline, v_asked.key, p_run) ON CONFLICT DO NOTHING;
-            EXIT WHEN FOUND;
-            SELECT k.run_id INTO v_owner FROM orbit.keys k WHERE k.pipeline = v_asked.pipeline AND k.key = v_asked.key;
-            IF FOUND THEN  -- else that run ended between the two statements: the key is free again
-                PERFORM orbit.refuse_act(
-                    format(
-                        'run %s cannot be queued again: its key "%s" belongs to run %s now, which has not ended',
-                        orbit.short_id(p_run), v_asked.key, orbit.short_id(v_owner)
-                    ),
-                    format('cancel run %s first, or leave this one as it is', orbit.short_id(v_owner))
-                );
-            END IF;
-        END LOOP;
+        SELECT * INTO v_owner FROM orbit.take_key(v_asked.pipeline, v_asked.key, p_run, NULL);
+        IF v_owner.o_run <> p_run THEN
+            PERFORM orbit.refuse_act(
+                format(
+                    'run %s cannot be queued again: its key "%s" belongs to run %s now, which %s',
+                    orbit.short_id(p_run), v_asked.key, orbit.short_id(v_owner.o_run), orbit.in_words(v_owner.o_state)
+                ),
+                format('`orbitctl rerun %s` makes a new run of it, without the key', orbit.short_id(p_run))
+            );
+        END IF;
     END IF;
 
     SELECT l.id INTO v_run.lane

@@ -1,62 +1,69 @@
--- Write one run, or find the live one that has the same key: the common part of `enqueue` and `enqueue_many`, which rings
--- once for all its runs.
+-- Write one run, or find the one that has the same key: `enqueue` with all that it knows. Rings for the run.
 -- Runs in the producer's transaction, so it never waits for another producer, except for one with the very same key.
+-- It pins no planner setting: two lookups by a unique key leave nothing to choose, and pinning would be a tenth of what it costs.
+-- Raises OR003 for what cannot be a run.
 -- Locks: keys; as announce_seq.
 CREATE OR REPLACE FUNCTION orbit.insert_run(
-    p_pipeline text, p_args jsonb, p_key text, p_run_at timestamptz, p_tenant text, p_priority int, p_queue text,
-    p_ring boolean, OUT o_id bigint, OUT o_created boolean, OUT o_state text, OUT o_lane int, OUT o_seq bigint
+    p_pipeline text, p_args jsonb, p_key text, p_key_for interval, p_run_at timestamptz, p_tenant text, p_priority int, p_queue text,
+    OUT o_id bigint, OUT o_created boolean, OUT o_state text
 )
 LANGUAGE plpgsql
-SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
-    v_spec     orbit.pipelines;
-    v_flags    smallint := CASE WHEN p_key IS NULL THEN 0 ELSE 1 END;
-    v_queue    text;
-    v_priority smallint;
+    v_fault text[] := orbit.fault_in_request(p_pipeline, p_args);
+    v_known record;
+    v_owner record;
+    v_lane  int;
+    v_seq   bigint;
+    v_flags smallint := (p_key IS NOT NULL)::int;
 BEGIN
-    PERFORM orbit.check_request(p_pipeline, p_args, p_key, p_run_at, p_tenant, p_priority, p_queue);
-    SELECT p.* INTO v_spec FROM orbit.pipelines p WHERE p.name = p_pipeline;
-    IF FOUND THEN
-        PERFORM orbit.check_arguments(p_pipeline, v_spec.signature, p_args);
+    IF v_fault IS NULL AND num_nonnulls(p_key, p_key_for, p_run_at, p_tenant, p_priority, p_queue) > 0 THEN
+        v_fault := orbit.fault_in_options(p_key, p_key_for, p_run_at, p_tenant, p_priority, p_queue);
     END IF;
+    IF v_fault IS NOT NULL THEN
+        PERFORM orbit.reject(v_fault[1], v_fault[2]);
+    END IF;
+    -- Lanes are made by janitors only: a producer's long transaction must not hold a row that others need to insert.
+    SELECT p.queue, p.priority, l.id AS lane,
+           CASE WHEN NOT (p_args ?& p.needs AND coalesce(p_args - p.takes = '{}', true))
+                THEN orbit.fault_in_arguments(p_pipeline, p.needs, p.takes, p_args)
+           END AS fault
+      INTO v_known
+      FROM orbit.pipelines p
+      LEFT JOIN orbit.lanes l
+             ON l.pipeline = p.name AND l.queue = coalesce(p_queue, p.queue) AND l.priority = coalesce(p_priority, p.priority)
+     WHERE p.name = p_pipeline;
+    IF v_known.fault IS NOT NULL THEN
+        PERFORM orbit.reject(v_known.fault[1], v_known.fault[2]);
+    END IF;
+    v_lane := coalesce(v_known.lane, 1);
 
     o_id := orbit.next_run_id();
-    o_created := true;
     IF p_key IS NOT NULL THEN
-        LOOP
-            INSERT INTO orbit.keys (pipeline, key, run_id) VALUES (p_pipeline, p_key, o_id) ON CONFLICT DO NOTHING;
-            EXIT WHEN FOUND;
-            SELECT k.run_id INTO o_id FROM orbit.keys k WHERE k.pipeline = p_pipeline AND k.key = p_key;
-            IF FOUND THEN
-                o_created := false;
-                SELECT place.state INTO o_state FROM orbit.run_place(o_id) AS place;
-                RETURN;
-            END IF;
-            o_id := orbit.next_run_id();  -- that run ended between the two statements: the key is free again
-        END LOOP;
+        SELECT * INTO v_owner FROM orbit.take_key(p_pipeline, p_key, o_id, clock_timestamp() + p_key_for);
+        o_created := v_owner.o_run = o_id;
+        IF NOT o_created THEN
+            o_id := v_owner.o_run;
+            o_state := v_owner.o_state;
+            RETURN;
+        END IF;
     END IF;
 
-    -- Lanes are made by janitors only: a producer's long transaction must not hold a row that others need to insert.
-    v_queue := coalesce(p_queue, v_spec.queue);
-    v_priority := coalesce(p_priority, v_spec.priority);
-    SELECT l.id INTO o_lane
-      FROM orbit.lanes l
-     WHERE l.pipeline = p_pipeline AND l.queue = v_queue AND l.priority = v_priority;
-    o_lane := coalesce(o_lane, 1);
-
-    o_state := CASE WHEN p_run_at > clock_timestamp() THEN 'scheduled' ELSE 'pending' END;
-    IF o_state = 'scheduled' THEN
+    o_created := true;
+    PERFORM orbit.announce_seq();
+    IF p_run_at > clock_timestamp() THEN
+        o_state := 'scheduled';
         INSERT INTO orbit.delayed (run_id, due_at, lane, attempt, errors, crashes, flags)
-        VALUES (o_id, p_run_at, o_lane, 0, 0, 0, v_flags);
+        VALUES (o_id, p_run_at, v_lane, 0, 0, 0, v_flags);
     ELSE
-        PERFORM orbit.announce_seq();
-        INSERT INTO orbit.live (run_id, lane, flags) VALUES (o_id, o_lane, v_flags) RETURNING live.seq INTO o_seq;
+        o_state := 'pending';
+        INSERT INTO orbit.live (run_id, lane, flags) VALUES (o_id, v_lane, v_flags) RETURNING live.seq INTO v_seq;
     END IF;
     INSERT INTO orbit.runs (id, pipeline, queue, priority, lane, seq, tenant, key, args, run_at)
-    VALUES (o_id, p_pipeline, v_queue, v_priority, o_lane, o_seq, p_tenant, p_key, p_args, p_run_at);
-    IF p_ring THEN
-        PERFORM orbit.ring(o_lane, coalesce(o_seq, 0), (o_seq IS NOT NULL)::int);
-    END IF;
+    VALUES (
+        o_id, p_pipeline, coalesce(p_queue, v_known.queue), coalesce(p_priority, v_known.priority),
+        v_lane, v_seq, p_tenant, p_key, p_args, p_run_at
+    );
+    PERFORM orbit.ring(v_lane, coalesce(v_seq, 0), (v_seq IS NOT NULL)::int);
 END
 $$;

@@ -12,14 +12,20 @@ BEGIN
         RAISE SQLSTATE 'OR001' USING MESSAGE = format('host %s was ended', p_host);
     END IF;
 
-    INSERT INTO orbit.pipelines AS p (name, queue, priority, signature, max_attempts, max_crashes)
-    SELECT s.*
+    INSERT INTO orbit.pipelines AS p (name, queue, priority, signature, max_attempts, max_crashes, needs, takes)
+    SELECT s.*,
+           ARRAY(SELECT jsonb_array_elements_text(s.signature -> 'required')),
+           CASE WHEN NOT coalesce((s.signature ->> 'open')::boolean, false) THEN
+                ARRAY(SELECT jsonb_array_elements_text(s.signature -> 'required'))
+                || ARRAY(SELECT jsonb_array_elements_text(s.signature -> 'optional'))
+           END
       FROM unnest(p_names, p_queues, p_priorities, p_signatures, p_max_attempts, p_max_crashes)
         AS s(name, queue, priority, signature, max_attempts, max_crashes)
      ORDER BY s.name
         ON CONFLICT (name) DO UPDATE
        SET queue = excluded.queue, priority = excluded.priority, signature = excluded.signature,
-           max_attempts = excluded.max_attempts, max_crashes = excluded.max_crashes, registered_at = clock_timestamp()
+           max_attempts = excluded.max_attempts, max_crashes = excluded.max_crashes, registered_at = clock_timestamp(),
+           needs = excluded.needs, takes = excluded.takes
      WHERE (p.queue, p.priority, p.signature, p.max_attempts, p.max_crashes) IS DISTINCT FROM
            (excluded.queue, excluded.priority, excluded.signature, excluded.max_attempts, excluded.max_crashes);
 

@@ -1,0 +1,100 @@
+"""What keeps the store small and quick over the years: duties of the fleet, each done by whichever host comes first.
+
+    partitions   those of the coming days are made
+    retention    those of days that need not be kept are dropped; what is still needed of them is kept
+    leftovers    what is not partitioned is deleted, batch by batch
+
+Whatever would have to wait for a lock raises LockNotAvailable soon, changes nothing, and is tried again another time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from orbitd.rules.upkeep import Duty, Holder
+from orbitd.store import queries
+
+PARTITION_DAYS_AHEAD = 3
+
+_SQL = queries.load("upkeep")
+_BATCH = 1000
+_MOST_BATCHES = 100
+_FOR_EVER_SECONDS = 100 * 365 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long what has ended is kept, in seconds; 0: for ever. Dead letters count from when they were resolved."""
+
+    succeeded_seconds: float = 0
+    failed_seconds: float = 0
+    logs_seconds: float = 0
+
+    def parameters(self) -> dict[str, float]:
+        """As the statements take them."""
+        seconds = {"succeeded": self.succeeded_seconds, "failed": self.failed_seconds, "logs": self.logs_seconds}
+        return {name: amount or _FOR_EVER_SECONDS for name, amount in seconds.items()}
+
+
+def make_partitions(conn: psycopg.Connection[Any], days_ahead: int = PARTITION_DAYS_AHEAD) -> int:
+    """Make the partitions of today and the coming days; how many. One whose lock is held is left for another time."""
+    made = 0
+    for table, day in conn.execute(_SQL["missing_partitions"], {"days": days_ahead}).fetchall():
+        with contextlib.suppress(psycopg.errors.LockNotAvailable):
+            made += conn.execute(_SQL["make_partition"], {"table": table, "day": day}).fetchall()[0][0]
+    return made
+
+
+def prune_partitions(conn: psycopg.Connection[Any], retention: Retention) -> int:
+    """Drop the partitions of days that are too old, but for what is still needed of them; how many were too old.
+
+    Raises LockNotAvailable at the first that cannot be dropped soon.
+    """
+    found = conn.execute(_SQL["old_partitions"], retention.parameters()).fetchall()
+    for table, name, day in found:
+        conn.execute(_SQL["prune_partition"], retention.parameters() | {"table": table, "name": name, "day": day})
+    return len(found)
+
+
+def prune_rows(conn: psycopg.Connection[Any], retention: Retention) -> int:
+    """Delete in batches what is too old and not in a partition that is dropped: runs that were kept, resolved dead letters, keys, hosts.
+
+    Returns how many rows. A turn is bounded: the rest is left for the next one.
+    """
+    gone = 0
+    for statement in ("prune_resolved", "prune_runs", "prune_keys", "prune_leftovers", "prune_hosts"):
+        for _ in range(_MOST_BATCHES):
+            batch = conn.execute(_SQL[statement], retention.parameters() | {"limit": _BATCH}).fetchall()[0][0]
+            gone += batch
+            if batch < _BATCH:
+                break
+    return gone
+
+
+def take_duty(conn: psycopg.Connection[Any], host_id: int, known: Iterable[str]) -> str | None:
+    """A duty of these that is due, now ours; None when there is none."""
+    taken: str | None = conn.execute(_SQL["take_duty"], {"host": host_id, "known": list(known)}).fetchall()[0][0]
+    return taken
+
+
+def end_duty(conn: psycopg.Connection[Any], duty: str, error: str | None = None) -> None:
+    """Say that a duty was done, or why not: then it is due again within a minute."""
+    conn.execute(_SQL["end_duty"], {"duty": duty, "error": error})
+
+
+def duties(conn: psycopg.Connection[Any]) -> list[Duty]:
+    """All duties of the fleet, and how they go."""
+    with conn.cursor(row_factory=class_row(Duty)) as cursor:
+        return cursor.execute(_SQL["duties"]).fetchall()
+
+
+def horizon(conn: psycopg.Connection[Any]) -> Holder | None:
+    """Who holds back vacuum most, harmful or not; None when nobody does."""
+    with conn.cursor(row_factory=class_row(Holder)) as cursor:
+        return cursor.execute(_SQL["horizon"]).fetchone()
