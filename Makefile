@@ -1,6 +1,7 @@
 # The verbs of the workbench; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help venv run check test test-fast test-faults test-pooler test-postgres18 bench bench-store bench-supervision manual session format test-mutants soak
+.PHONY: help venv run check test test-fast test-faults test-mutants soak test-pooler test-postgres18
+.PHONY: bench bench-store bench-supervision manual session format
 
 BIN := .venv/bin
 READY := .venv/ready

@@ -11,7 +11,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Report
+from orbitd.store import Outcome, Report
 from tests.store.fleet import FAILURE, Fleet
 
 _COLUMNS = {"runs": "id"} | dict.fromkeys(
@@ -92,6 +92,8 @@ def finished(report: Callable[[store.Fence], Report], *, asked_to_end: bool = Fa
             store.cancel(scene.fleet.conn, scene.run, "ben", "enough")
         assert scene.child.finish(report(fence))
         assert scene.child.finish(report(fence)), "the very report again"
+        other = Report.cancelled if report(fence).outcome == Outcome.FAILED else lambda fence: Report.failed(fence, FAILURE)
+        assert not scene.child.finish(other(fence)), "another report of the same attempt"
         assert not scene.child.finish(report(store.Fence(fence.lane, fence.seq, scene.bystanders[0], fence.token)))
 
     return act
@@ -145,8 +147,8 @@ def resume(scene: Scene) -> None:
 def steps(scene: Scene) -> None:
     fence = claimed(scene).fence
     assert store.record_step(scene.child.conn, fence, "step", "2", 0.1) == "2"
-    assert store.record_step(scene.child.conn, fence, "step", "3", 0.1) == "2"
     assert store.record_step(scene.child.conn, fence, "next", "4", 0.1) == "4"
+    assert store.record_step(scene.child.conn, fence, "step", "3", 0.1) == "2"
     store.record_progress(scene.child.conn, fence, 0.9, "nearly")
 
 
@@ -154,6 +156,7 @@ def falls_due(scene: Scene) -> None:
     scene.child.finish(Report.retry(claimed(scene).fence, 0, FAILURE))
     store.beat(scene.fleet.conn, scene.host, 20)
     assert scene.fleet.state(scene.run) is RunState.PENDING
+    assert scene.child.succeed(claimed(scene).fence)
 
 
 def child_is_missing(scene: Scene) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Report
+from orbitd.store import LeaseLost, Report
 from tests.store.fleet import FAILURE, Fleet
 
 LONG_AGO = "UPDATE orbit.live SET claimed_at = clock_timestamp() - interval '91 days' WHERE state = 1"
@@ -120,3 +120,18 @@ def test_a_claim_that_does_not_commit_leaves_its_run_where_it_was(fleet: Fleet) 
         child.must_claim()
     assert store.audit(fleet.conn).counts == {}
     assert other.must_claim().run_id == run_id
+
+
+def test_who_has_lapsed_ends_nobody_and_who_was_ended_has_no_children(fleet: Fleet) -> None:
+    """Complaint 15 (oban-bg/oban#862): each is judged as itself, whoever else may be well."""
+    steady, lapsed, lost, ended = (fleet.host("p") for _ in range(4))
+    for host_id in (steady, lapsed):
+        fleet.conn.execute(STEADY.encode(), [host_id])
+    for host_id in (lapsed, lost):
+        fleet.conn.execute(SILENT.encode(), [host_id])
+    store.end_host(fleet.conn, fleet.boot_id(ended), "stopped", "resume")
+    assert fleet.value("SELECT orbit.rescue(%s)", lapsed) == 0
+    assert fleet.value("SELECT orbit.rescue(%s)", ended) == 0
+    with pytest.raises(LeaseLost):
+        fleet.child(ended, "p")
+    assert fleet.child(steady, "p").claim() is None

@@ -13,7 +13,7 @@ import pytest
 from orbitd import store
 from orbitd.errors import Conflict, NoSuchObject
 from orbitd.rules.states import RunState
-from orbitd.store import Ask, Claimed, Connection, Fence, LeaseLost, Pinned, Report
+from orbitd.store import Ask, Claimed, Connection, Fence, Fenced, LeaseLost, Pinned, Report
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 
@@ -85,6 +85,17 @@ def cancel(scene: Scene, conn: Connection) -> str:
 
 def enqueue(scene: Scene, conn: Connection) -> store.Enqueued:
     return store.enqueue(conn, "p", {"n": 1}, key="k")
+
+
+def step(scene: Scene, conn: Connection) -> str:
+    try:
+        return store.record_step(conn, scene.stale_or_own, "step", "1", 0.1)
+    except Fenced:
+        return "fenced"
+
+
+def promote(scene: Scene, conn: Connection) -> object:
+    return conn.execute("SELECT orbit.promote(10)").fetchall()[0][0]
 
 
 def pinned(act: Callable[[Connection, int, Pinned | None], object]) -> Act:
@@ -161,7 +172,31 @@ def test_what_a_person_does_to_a_run_and_any_other_act_on_it(stage: tuple[Fleet,
                 stage[0].wipe()
 
 
-def begin(fleet: Fleet, start: RunState) -> Scene:
+STEPS = [(step, other) for other in (step, finish, interrupt, rescue, cancel, come_again)]
+
+
+@pytest.mark.parametrize(("first", "second"), [*STEPS, *((other, one) for one, other in STEPS[1:])])
+def test_a_step_and_any_other_act_on_its_run(stage: tuple[Fleet, Connection, Connection], first: Act, second: Act) -> None:
+    for ending in ("commit", "rollback"):
+        try:
+            play(*stage, first, second, start=RunState.RUNNING, ending=ending)
+        finally:
+            stage[0].wipe()
+
+
+PROMOTIONS = [(promote, other) for other in (promote, cancel, claim, enqueue)]
+
+
+@pytest.mark.parametrize(("first", "second"), [*PROMOTIONS, *((other, one) for one, other in PROMOTIONS[1:])])
+def test_a_promotion_and_any_other_act_on_its_run(stage: tuple[Fleet, Connection, Connection], first: Act, second: Act) -> None:
+    for ending in ("commit", "rollback"):
+        try:
+            play(*stage, first, second, start=RunState.SCHEDULED, ending=ending, delay_seconds=0)
+        finally:
+            stage[0].wipe()
+
+
+def begin(fleet: Fleet, start: RunState, delay_seconds: float = 3600) -> Scene:
     """The scene: the run in the given state, with an attempt behind it unless it is pending."""
     owner = fleet.worker("p")
     run_id = fleet.enqueue("p", key="k")
@@ -171,7 +206,7 @@ def begin(fleet: Fleet, start: RunState) -> Scene:
             case RunState.FAILED:
                 owner.finish(Report.failed(fence, FAILURE))
             case RunState.SCHEDULED:
-                owner.finish(Report.retry(fence, 3600, FAILURE))
+                owner.finish(Report.retry(fence, delay_seconds, FAILURE))
             case RunState.INTERRUPTED:
                 fleet.crash(owner, fence, mode="hold")
                 owner = fleet.worker("p")
@@ -179,8 +214,10 @@ def begin(fleet: Fleet, start: RunState) -> Scene:
     return Scene(fleet, run_id, owner, fence, chosen)
 
 
-def play(fleet: Fleet, one: Connection, other: Connection, first: Act, second: Act, *, start: RunState, ending: str) -> None:
-    scene = begin(fleet, start)
+def play(
+    fleet: Fleet, one: Connection, other: Connection, first: Act, second: Act, *, start: RunState, ending: str, delay_seconds: float = 3600
+) -> None:
+    scene = begin(fleet, start, delay_seconds)
     with one.transaction(force_rollback=ending == "rollback"):
         told_first = first(scene, one)
         racing = fleet.in_background(other, lambda: second(scene, other))
