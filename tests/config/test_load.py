@@ -233,6 +233,7 @@ _VALUES = {
     "float": st.floats(min_value=0, allow_nan=False, allow_infinity=False),
     "float | None": st.none() | st.floats(min_value=0, max_value=1e9),
     "int": st.integers(min_value=0, max_value=2**62),
+    "int | Literal['auto']": st.just("auto") | st.integers(min_value=1, max_value=64),
     "bool": st.booleans(),
     "str": st.text(max_size=9),
     "tuple[str, ...]": st.lists(st.text(max_size=9), max_size=2).map(tuple),

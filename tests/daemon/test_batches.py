@@ -130,6 +130,7 @@ def test_a_child_with_many_in_hand_that_loses_its_connection_goes_on_with_all_of
     daemon = begin(WORK, **{"children.count": 1, "poll.batch": 10})
     ids = enqueue_together(daemon, "gate", {}, {"path": str(tmp_path / "open")})
     daemon.await_run(ids[0], "succeeded")
-    daemon.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'orbitd % slot 0'")
+    ours = "datname = current_database() and application_name like '%% slot 0%%'"
+    assert daemon.query(f"select pg_terminate_backend(pid) from pg_stat_activity where {ours}")
     (tmp_path / "open").touch()
     assert len(daemon.await_run(ids[1], "succeeded")["attempts"]) == 1
