@@ -23,7 +23,7 @@ def _commands() -> Iterator[str]:
     """The fourth argument of each Finding in the source; what stands in braces is a slot's number."""
     for path in Path(orbitd.__file__).parent.rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
-            if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "Finding":
+            if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "Finding" and len(call.args) == 4:
                 yield from re.findall(r"orbit(?:ctl|d) [^'\"]+", re.sub(r"\{.*?\}", "3", ast.unparse(call.args[3])))
 
 
