@@ -285,9 +285,8 @@ def is_waiting_for_a_lock(conn: Connection) -> bool:
 def test_the_database_that_goes_away_in_mid_wait_is_told(orbitctl: Orbitctl, dsn: str, options: tuple[str, ...], hint: str) -> None:
     def cut_off() -> None:
         with connect(dsn, connect_timeout_seconds=5, call_timeout_seconds=10, application_name="test") as conn:
-            query = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'orbitctl'"
-            while not conn.execute(query).fetchall()[0][0]:
-                pass
+            eventually(lambda: conn.execute("SELECT FROM orbit.runs").fetchall() != [])
+            conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'orbitctl'")
 
     cutting = threading.Thread(target=cut_off)
     cutting.start()
