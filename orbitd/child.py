@@ -17,16 +17,16 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
 from typing import Any, NoReturn
 from weakref import WeakSet
 
 from setproctitle import setproctitle
 
-from orbitd import preload, store
+from orbitd import preload
 from orbitd.config import Settings
 from orbitd.errors import ExitCode
-from orbitd.ledger import Courier, RunLedger
+from orbitd.hand import KEEPER, Hand
+from orbitd.ledger import COURIER, Courier, RunLedger
 from orbitd.link import Drained, Link, Post
 from orbitd.orders import Orders
 from orbitd.pipelines.context import Attempt
@@ -38,12 +38,13 @@ from orbitd.pipelines.runlog import hearing
 from orbitd.rules import retry
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import Activity
-from orbitd.store import Claimed, Failure, Finished, Offer, Outcome, Report
+from orbitd.store import Claimed, Failure, Outcome, Report
 from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel, ChannelClosed
 from orbitd.system.stacks import DUMP_SIGNAL
 
 _IGNORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})  # as in every Python: a log that nobody reads is an error of the write, no death
+_OUR_THREADS = frozenset({COURIER, KEEPER})
 _COUNTED = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.RETRIED)
 
 
@@ -112,8 +113,11 @@ class Child:
 
     def __init__(self, post: Post, settings: Settings, pipelines: Registry, orders: Orders) -> None:
         self._post, self._settings, self._pipelines, self._orders = post, settings, pipelines, orders
-        self._link = Link(post, settings, orders, list(pipelines.served))
+        batches = {name: pipeline.batch or settings.poll.batch for name, pipeline in pipelines.served.items()}
+        self._link = Link(post, settings, orders, batches)
+        self._hand = Hand(self._link, orders)
         self._known_threads = WeakSet(threading.enumerate())
+        self._shown = ""
 
     def work(self) -> int:
         """Work until drained."""
@@ -127,8 +131,8 @@ class Child:
             self._post.channel.send({"type": "ready"})
             claimed = self._wait_for_run()
             while claimed:
-                report = self._attempt(claimed)
-                claimed = self._hand_in(report) or self._wait_for_run()
+                self._hand.done(claimed, self._attempt(claimed))
+                claimed = self._hand.next() or self._hand.hand_in() or self._wait_for_run()
         except Drained:
             pass
         return ExitCode.OK
@@ -144,7 +148,7 @@ class Child:
         has_said_idle = False
         while not self._orders.is_draining:
             self._orders.hush()
-            if claimed := self._claim():
+            if claimed := self._hand.claim():
                 return claimed
             if has_said_idle and self._post.record.read_activity() is Activity.IDLE:
                 self._sleep()
@@ -154,7 +158,10 @@ class Child:
         return None
 
     def _say_idle(self) -> None:
-        self._post.record.set_activity(Activity.IDLE, clock.now())
+        record = self._post.record
+        record.run_id, record.pipeline = 0, ""
+        record.set_activity(Activity.IDLE, clock.now())
+        self._post.slots.tell_idle()
         self._title("idle")
 
     def _sleep(self) -> None:
@@ -168,13 +175,6 @@ class Child:
             if not self._link.has_fresh_beat or self._orders.is_draining:
                 return
 
-    def _claim(self) -> Claimed | None:
-        def operation(connection: store.Connection, child_id: int) -> Offer | None:
-            ask = self._link.ask()  # here: to get so far may have taken an outage
-            return store.claim(connection, child_id, ask) if ask else None
-
-        return self._link.take(self._link.call(operation))
-
     # --- one attempt ---
 
     def _attempt(self, claimed: Claimed) -> Report | None:
@@ -183,17 +183,16 @@ class Child:
         record, fence, interruption = self._post.record, claimed.fence, Interruption()
         if record.runs + 1 == self._post.max_runs:
             self._post.channel.send({"type": "worn"})
-        self._link.held = fence
         courier = Courier(self._link, fence, self._settings.runs.max_log)
         started = clock.now()
         timeout_seconds = self._settings.runs.timeout if pipeline.timeout_seconds is None else pipeline.timeout_seconds
-        run = self._orders.begin(fence.run_id, timeout_seconds, interruption)
+        ends_with_lease = pipeline.on_lease_lost == "interrupt"
+        run = self._orders.begin(fence.run_id, timeout_seconds, interruption, ends_with_lease=ends_with_lease)
         attempt = Attempt(fence.run_id, claimed.attempt, claimed.tenant, self._settings.runs.max_result)
         about: dict[str, Any] = {"run": fence.run_id, "pipeline": pipeline.name, "attempt": claimed.attempt}
         ledger = RunLedger(self._link, fence, courier, run, about, keeps_log=self._settings.logging.per_run)
         context = context_for(pipeline, attempt, ledger, interruption)
-        self._title(f"{pipeline.name} {short_id(fence.run_id)}")
-        self._post.page.begin()
+        self._title(pipeline.name if self._hand.is_batch else f"{pipeline.name} {short_id(fence.run_id)}")
         record.pipeline, record.run_id = pipeline.name, fence.run_id  # after its deadline: whoever sees the run can rely on that
         record.set_activity(Activity.BUSY, started)
         with hearing(context.log):
@@ -202,77 +201,50 @@ class Child:
         courier.finish()
         log.tell_unsaid(**about)
         self._warn_of_leftovers(fence.run_id, pipeline.name)
-        log.event(
-            "run_ended",
-            **about,
-            outcome=ended.kind,
-            seconds=round(clock.now() - started, 3),
-            error=ended.error or None,
-        )
-        report = report_of(ended, claimed, pipeline, self._settings, run.stack)
+        ended_at = clock.now()
+        seconds = ended_at - started
+        log.event("run_ended", **about, outcome=ended.kind, seconds=round(seconds, 3), error=ended.error or None)
+        self._link.note_run(claimed.lane, seconds)
+        report = report_of(ended, claimed, pipeline, self._settings, seconds if self._hand.is_batch else None, run.stack)
         record.runs += 1
         if report and report.outcome in _COUNTED:
-            ended_at = clock.now()
-            record.count(ended_at, ended_at - started, has_failed=report.outcome is not Outcome.SUCCEEDED)
+            record.count(ended_at, seconds, has_failed=report.outcome is not Outcome.SUCCEEDED)
         return report
 
     def _warn_of_leftovers(self, run_id: int, pipeline: str) -> None:
         """A thread that a run has left behind goes on beside the next one: say so once, of the run that did it."""
-        left = [thread for thread in threading.enumerate() if thread.name != "courier" and thread not in self._known_threads]
+        left = [thread for thread in threading.enumerate() if thread.name not in _OUR_THREADS and thread not in self._known_threads]
         if left:
             self._known_threads.update(left)
             log.warn("threads_left", run=run_id, pipeline=pipeline, threads=",".join(thread.name for thread in left))
 
-    # --- reporting ---
-
-    def _hand_in(self, report: Report | None) -> Claimed | None:
-        """Report how the run ended, and claim the next one in the same statement unless we may not."""
-        if report is None:  # fenced: it is somebody else's
-            self._forget_run()
-            return None
-        finished, offer = self._finish([report])
-        for run_id, why in finished.refused.items():
-            log.warn("result_refused", run=run_id, error=why)
-        for run_id in finished.fenced:
-            log.warn("zombie_rejected", run=run_id)
-        self._forget_run()
-        return self._link.take(offer)
-
-    def _finish(self, reports: Sequence[Report]) -> tuple[Finished, Offer | None]:
-        def operation(connection: store.Connection, child_id: int) -> tuple[Finished, Offer | None]:
-            ask = self._link.ask()
-            if ask is None:
-                return store.finish(connection, reports), None
-            answer = store.finish_and_claim(connection, child_id, reports, ask)
-            if not answer.lease_ok:
-                self._link.forget_registration()
-                return answer.finished, None  # it has not looked
-            return answer.finished, answer.offer
-
-        return self._link.call(operation)
-
-    def _forget_run(self) -> None:
-        record = self._post.record
-        self._post.page.let_go()
-        self._link.held = None
-        record.run_id, record.pipeline = 0, ""
-
     def _title(self, what: str) -> None:
-        setproctitle(f"orbitd: child {self._post.slot} g{self._post.generation} {what}")
+        """Say what we do, to those who list processes; nothing is written when it is the same as before."""
+        if what != self._shown:
+            self._shown = what
+            setproctitle(f"orbitd: child {self._post.slot} g{self._post.generation} {what}")
 
 
 def report_of(  # noqa: PLR0911 - one way out for each way to end
-    ended: Ended, claimed: Claimed, pipeline: Pipeline[..., object], settings: Settings, stack: str | None = None
+    ended: Ended,
+    claimed: Claimed,
+    pipeline: Pipeline[..., object],
+    settings: Settings,
+    seconds: float | None = None,
+    stack: str | None = None,
 ) -> Report | None:
-    """What the store is told of an attempt; None when there is nothing to tell. `stack`: where it stood when its time was up."""
+    """What the store is told of an attempt; None when there is nothing to tell.
+
+    `seconds`: how long it took, if it waited for its turn after the claim; `stack`: where it stood when its time was up.
+    """
     fence = claimed.fence
+    if ended.kind is EndKind.SUCCEEDED:
+        return Report.succeeded(fence, ended.result_text or "null", seconds)
     cause = EndKind.ERROR if ended.kind is EndKind.RETRY else ended.kind
     failure = Failure(cause=cause.value, error=ended.error, traceback=ended.traceback, stack=stack)
     match ended.kind:
         case EndKind.FENCED:
             return None
-        case EndKind.SUCCEEDED:
-            return Report.succeeded(fence, ended.result_text or "null")
         case EndKind.SNOOZE:
             return Report.snoozed(fence, ended.delay_seconds or 0.0)
         case EndKind.CANCELLED:

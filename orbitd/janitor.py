@@ -19,20 +19,20 @@ import contextlib
 import json
 import os
 import random
-import re
 import select
 import uuid
 from collections import deque
 from dataclasses import dataclass
+from math import ceil
 
 import psycopg
 from setproctitle import setproctitle
 
-from orbitd import __version__, store
+from orbitd import __version__, lease, store
 from orbitd.config import Settings
 from orbitd.errors import ExitCode, OrbitError
 from orbitd.rules.queues import is_served
-from orbitd.rules.states import Activity, Charge, RunState
+from orbitd.rules.states import Charge, RunState
 from orbitd.store import Connection, Fence, Lane, Mode, PipelineSpec
 from orbitd.system import clock, log, privileges, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
@@ -41,15 +41,14 @@ from orbitd.system.log.redact import masked
 from orbitd.system.log.sink import Sink
 from orbitd.system.slots import SharedSlots
 from orbitd.upkeep import Upkeep
+from orbitd.waking import Deaf, Waking
 from orbitd.watermark import Watermark
 
 _RECONCILE_SECONDS = 60.0
 _SHORTEST_PAUSE_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 5.0
-_LEASE_MARGIN = 0.1
 _PUT_OFF_SECONDS = 5.0
 _NEWS_LEVELS = ("warning", "error", "critical")
-_BELL = re.compile(r"([0-9]{1,9}) ([0-9]{1,18}) ([0-9]{1,9})", re.ASCII)
 
 
 def main(channel_fd: int) -> int:
@@ -103,7 +102,7 @@ class Janitor:
         self._boot_id: str = configuration["boot_id"] or str(uuid.uuid4())
         self._pipelines: list[Message] | None = None
         self._all_lanes: frozenset[int] = frozenset()
-        self._lanes: frozenset[int] = frozenset()
+        self._waking = Waking(self._slots)
         self._are_lanes_known = False
         self._is_asked_for_work = False
         self._watermark = Watermark(self._slots)
@@ -120,11 +119,15 @@ class Janitor:
         """Do the duties until told to stop. Raises ChannelClosed."""
         while not self._is_stopping:
             self._tick()
+            self._waking.hush()
             self._listen_to_arbiter()
             try:
                 self._do_duties()
             except store.LeaseLost:
                 self._start_afresh()
+            except Deaf:
+                log.warn("listener_deaf")
+                self._close()
             except (psycopg.Error, OrbitError) as error:
                 self._lose(error)
             self._sleep()
@@ -147,8 +150,11 @@ class Janitor:
             self._reconcile(self._connection)
             self._next_reconcile = now + _RECONCILE_SECONDS
         self._upkeep.speak()
-        self._ring_idle(self._watermark.look(self._connection))
-        self._answer_notifications(self._connection)
+        self._waking.ring_idle(self._watermark.look(self._connection))
+        if self._waking.answer(self._connection):
+            self._next_beat = min(self._next_beat, self._beat_at + _SHORTEST_PAUSE_SECONDS)
+        if (due_seconds := self._waking.look(self._connection)) is not None:
+            self._next_beat = min(self._next_beat, max(self._beat_at + _SHORTEST_PAUSE_SECONDS, clock.now() + due_seconds))
 
     def _tick(self) -> None:
         """Show that we turn: also before each call to the database, so that only one which outlasts its deadline looks like a stall."""
@@ -161,7 +167,7 @@ class Janitor:
         if missing := store.end_missing_children(connection, self._host_id, living):
             log.warn("missing_children_ended", children=missing)
         self._tick()
-        store.reconcile(connection, self._mode())
+        store.reconcile(connection, self._mode(), lambda: self._keep_beating(connection))
 
     # --- the host's place in the fleet ---
 
@@ -175,9 +181,8 @@ class Janitor:
             pooled=database.listen_pooled,
         )
         store.check_schema(connection)
-        if not connection.is_pooled:
-            connection.listen()
-        elif not self._is_deaf:
+        self._waking.begin(connection)
+        if connection.is_pooled and not self._is_deaf:
             option = "direct_url" if database.direct_url else "url"
             log.warn("poll_only", why=f"database.{option} leads through a pooler, which announces nothing")
         self._is_deaf = connection.is_pooled
@@ -188,7 +193,7 @@ class Janitor:
     def _register(self, connection: Connection, pipelines: list[Message]) -> None:
         """Join the fleet. The order matters: first take back our own, then say that we can claim."""
         if self._former_boot_id:
-            taken = store.end_host(connection, self._former_boot_id, "its arbiter died", self._mode())
+            taken = store.end_host(connection, self._former_boot_id, "its arbiter died", self._mode(), self._tick)
             log.warn("former_incarnation_ended", runs=taken)
             self._former_boot_id = None
         asked_at = clock.now()
@@ -216,7 +221,7 @@ class Janitor:
         """Have the children read the lanes again when there are others than before, and know those in queues that we serve."""
         everything = frozenset(lane.id for lane in lanes)
         self._slots.board.enter(everything)
-        self._lanes = frozenset(lane.id for lane in lanes if is_served(lane.queue, self._settings.app.queues))
+        self._waking.lanes = frozenset(lane.id for lane in lanes if is_served(lane.queue, self._settings.app.queues))
         if everything != self._all_lanes:
             self._all_lanes = everything
             self._slots.header.lanes_version += 1
@@ -225,18 +230,18 @@ class Janitor:
         """Tell the children that the lease holds, counted from before we asked for it, less a margin."""
         header = self._slots.header
         is_news = header.host_id != self._host_id or clock.now() >= header.lease_until
-        header.lease_until = asked_at + lease_seconds * (1 - _LEASE_MARGIN)
+        lease.hold(header, asked_at, lease_seconds)
         header.beat_at = clock.now()
         header.host_id = self._host_id
         self._attempts = 0
         self._tell_database(is_up=True)
         if is_news:
-            self._ring_all()
+            self._waking.ring_all()
 
     def _beat(self, connection: Connection) -> None:
         self._tick()
         self._beat_at = asked_at = clock.now()
-        beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease)
+        beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease, probes=self._waking.prepare_beat())
         if not beat.alive:
             self._start_afresh()
             return
@@ -245,9 +250,9 @@ class Janitor:
         self._publish(asked_at, beat.lease_seconds_left)
         if beat.others_lapsed:
             self._rescue(connection)
-        has_work = not self._lanes.isdisjoint(beat.lanes_with_work)
+        has_work = not self._waking.lanes.isdisjoint(beat.lanes_with_work)
         if has_work:
-            self._ring_idle(len(self._slots.records))
+            self._waking.ring_idle(len(self._slots.records))
         if self._is_asked_for_work:
             self._is_asked_for_work = False
             self._tell({"type": "work", "looked_at": asked_at, "has_work": has_work or beat.next_due_seconds == 0})
@@ -257,9 +262,20 @@ class Janitor:
             pause = min(pause, max(_SHORTEST_PAUSE_SECONDS, beat.next_due_seconds))
         self._next_beat = asked_at + pause
 
+    def _keep_beating(self, connection: Connection) -> None:
+        """While much is taken back: our own lease must not lapse over it. Raises LeaseLost."""
+        self._tick()
+        if clock.now() >= self._next_beat:
+            asked_at = clock.now()
+            beat = store.beat(connection, self._host_id, self._settings.host.lease, {})
+            if not beat.alive:
+                raise store.LeaseLost
+            self._publish(asked_at, beat.lease_seconds_left)
+            self._next_beat = asked_at + self._settings.host.beat
+
     def _rescue(self, connection: Connection) -> None:
         self._tick()
-        if rescued := store.rescue(connection, self._host_id, self._mode()):
+        if rescued := store.rescue(connection, self._host_id, self._mode(), lambda: self._keep_beating(connection)):
             log.warn("runs_rescued", runs=rescued)
 
     def _start_afresh(self) -> None:
@@ -271,38 +287,10 @@ class Janitor:
     def _mode(self) -> Mode:
         return "hold" if self._settings.recovery.mode == "hold" else "resume"
 
-    # --- waking ---
-
-    def _answer_notifications(self, connection: Connection) -> None:
-        """Wake children for work that is ready. What else rings (a cancel, a run for later or for no known lane) wants a beat."""
-        waiting = 0
-        for notification in connection.heard():
-            bell = _BELL.fullmatch(notification.payload) if notification.channel == store.WORK_CHANNEL else None
-            lane, seq, count = map(int, bell.groups()) if bell else (store.CATCH_ALL_LANE, 0, 0)
-            if count == 0 or lane == store.CATCH_ALL_LANE:
-                self._next_beat = min(self._next_beat, self._beat_at + _SHORTEST_PAUSE_SECONDS)
-            elif lane in self._lanes:
-                self._slots.board.lower(lane, seq)
-                self._slots.board.ring(lane)
-                waiting += count
-        self._ring_idle(waiting)
-
-    def _ring_idle(self, count: int) -> None:
-        """Ring as many idle children as there is work, never the same ones first."""
-        idle = [slot for slot, record in enumerate(self._slots.records) if record.read_activity() is Activity.IDLE]
-        random.shuffle(idle)
-        for slot in idle[:count]:
-            self._slots.ring(slot)
-
-    def _ring_all(self) -> None:
-        for slot, record in enumerate(self._slots.records):
-            if record.activity:
-                self._slots.ring(slot)
-
     def _pass_on_cancels(self, cancels: list[tuple[int, int]]) -> None:
         for run_id, _ in cancels:
             for slot, record in enumerate(self._slots.records):
-                if record.run_id == run_id:
+                if record.run_id == run_id or self._slots.claims[slot].holds(run_id):
                     self._tell({"type": "cancel", "slot": slot, "run": run_id})
 
     # --- the dead ---
@@ -343,8 +331,12 @@ class Janitor:
         for run_id, state in taken:
             log.warn("run_taken_back", run=run_id, slot=grave["slot"], cause=grave["cause"], state=state)
         self._tell({"type": "buried", "nonce": grave["nonce"]})
-        if any(state == "pending" for _, state in taken):
-            self._ring_idle(len(taken))
+        will = grave["will"]
+        for held in will["held"]:
+            self._waking.tell_of(held["lane"], held["seq"])
+        for lane in will["asked_lanes"] or self._waking.lanes if will["asked_token"] else ():
+            self._waking.tell_of(lane, 0)  # which run its claim took, only the database knew
+        self._waking.ring_idle(sum(state == "pending" for _, state in taken))
 
     def _interrupt(self, connection: Connection, grave: Message) -> list[tuple[int, RunState]]:
         will = grave["will"]
@@ -384,11 +376,14 @@ class Janitor:
         why, command = masked(told), "orbitd migrate" if isinstance(error, store.SchemaMismatch) else "orbitd check --connect"
         if self._attempts == 0:
             log.warn("duty_failed", error=why)
+        self._close()
+        self._attempts += 1
+        self._tell_database(is_up=False, why=why, command=command)
+
+    def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._attempts += 1
-        self._tell_database(is_up=False, why=why, command=command)
 
     def _tell_database(self, *, is_up: bool, why: str | None = None, command: str = "") -> None:
         """News only: the arbiter is woken by each message."""
@@ -408,18 +403,19 @@ class Janitor:
         """Until the arbiter or the database speaks, or the next duty is due."""
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
+        poll.register(self._slots.janitor_bell, select.POLLIN)
         now = clock.now()
         if not self._channel.flush():
             poll.modify(self._channel, select.POLLIN | select.POLLOUT)
         if self._connection is not None:
             poll.register(self._connection, select.POLLIN)
-            seconds = min(self._next_beat, self._next_reconcile, self._watermark.next_look) - now
+            seconds = min(self._next_beat, self._next_reconcile, self._watermark.next_look, self._waking.next_look_at()) - now
         elif self._attempts:
             seconds = random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(self._attempts, 10))
         else:
             seconds = _LONGEST_WAIT_SECONDS
         if not self._is_stopping:  # a beat at most, whatever there is to wait for: who does not turn is taken for stalled
-            poll.poll(max(0.0, min(seconds, self._settings.host.beat)) * 1000 + 1)
+            poll.poll(ceil(max(0.0, min(seconds, self._settings.host.beat)) * 1000))
 
     def _say_farewell(self) -> None:
         """End the host: its runs are taken back at once, and nobody waits for its lease."""

@@ -20,6 +20,8 @@ from orbitd.store import Connection, Fence
 from orbitd.system import log
 from orbitd.units import rfc3339
 
+COURIER = "courier"
+
 
 class Courier:
     """Carries what a run says about itself (log lines, progress) to the database, at most once a second, in one batch.
@@ -37,8 +39,6 @@ class Courier:
         self._progress: tuple[float | None, str | None] | None = None
         self._dropped = 0
         self._lock = threading.Lock()
-        self._is_done = threading.Event()
-        self._has_something = threading.Event()
         self._thread: threading.Thread | None = None
 
     def say(self, at: str, level: str, message: str) -> None:
@@ -72,20 +72,22 @@ class Courier:
 
     def finish(self) -> None:
         """Deliver the rest; the run has ended."""
-        self._is_done.set()
-        self._has_something.set()
-        if self._thread:
+        if self._thread:  # else nothing was said
+            self._is_done.set()
+            self._has_something.set()
             self._thread.join()
-        self.deliver()
+            self.deliver()
 
     def _append(self, connection: Connection, _child_id: int, *, lines: list[tuple[str, str, str]]) -> int:
         return store.append_logs(connection, self._fence, lines, self._max_log_bytes) or 0
 
     def _wake(self) -> None:
+        with self._lock:
+            if self._thread is None:  # most runs say nothing, and need none of this
+                self._is_done, self._has_something = threading.Event(), threading.Event()
+                self._thread = threading.Thread(target=self._carry, name=COURIER, daemon=True)
+                self._thread.start()
         self._has_something.set()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._carry, name="courier", daemon=True)
-            self._thread.start()
 
     def _carry(self) -> None:
         while not self._is_done.wait(self._INTERVAL_SECONDS):

@@ -11,19 +11,20 @@ import contextlib
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import psycopg
 
-from orbitd import store
+from orbitd import lease, store
 from orbitd.config import Settings
 from orbitd.orders import Orders
+from orbitd.rules.batching import Batch
 from orbitd.rules.queues import is_served
 from orbitd.rules.states import Activity
 from orbitd.search import Search
-from orbitd.store import Ask, Claimed, Connection, Fence, Offer
+from orbitd.store import Ask, Claimed, Connection, Fence, Lane, Offer
 from orbitd.system import clock, log
 from orbitd.system.channel import Channel
 from orbitd.system.permits import Permits
@@ -75,24 +76,32 @@ class Post:
 class Link:
     """One child's way to the database. Used by the main thread and by its courier, one at a time."""
 
-    def __init__(self, post: Post, settings: Settings, orders: Orders, names: list[str]) -> None:
-        self._post, self._settings, self._orders, self._names = post, settings, orders, names
+    def __init__(self, post: Post, settings: Settings, orders: Orders, sizes: Mapping[str, Batch]) -> None:
+        """`sizes`: the pipelines that the child can run, each with how many runs of it a claim may bring."""
+        self._post, self._settings, self._orders, self._sizes = post, settings, orders, sizes
         self._connection: Connection | None = None
         self._lock = threading.RLock()
         self._host_id = 0
         self._child_id = 0
         self._lanes_version = -1
-        self._lanes: list[int] = []
+        self._lanes: dict[int, Lane] = {}
+        self._batches: dict[int, Batch] = {}
+        self._more_urgent: dict[int, Sequence[int]] = {}
         self._permits = Permits(post.slots.permits)
         self._search = Search(post.slots.board)
         self._complained_of, self._complained_at = "", 0.0
-        self.held: Fence | None = None
+        self._held: dict[int, tuple[int, Fence]] = {}  # by run, each with its place on the claims page
 
     @property
     def may_claim(self) -> bool:
         """Whether this host's lease holds, as far as we know without asking."""
         header = self._post.header
         return header.host_id == self._host_id and clock.now() < header.lease_until and not header.is_paused
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing more is to be begun here for now."""
+        return bool(self._post.header.is_paused)
 
     @property
     def has_fresh_beat(self) -> bool:
@@ -126,7 +135,7 @@ class Link:
 
     def _try(self, operation: Callable[[Connection, int], T]) -> T:
         """One attempt, registering first where that is needed. Raises _NotNow where another may succeed."""
-        if self._orders.is_draining and self.held is None:
+        if self._orders.is_draining and not self._held:
             raise Drained
         with self._lock:
             try:
@@ -173,26 +182,51 @@ class Link:
         None when there is no such lane, or nothing may be claimed. The latter is looked up last: whoever forbids it, and then
         sees nothing asked, can be sure.
         """
-        ask = self._search.begin(self._known_lanes(), is_board_fresh=self.has_fresh_beat)
+        if self._connection is not None and not self.has_fresh_beat:
+            lease.stand_in(self._connection, self._post.header, self._host_id, self._settings.host.lease)
+        self._learn_lanes()
+        ask = self._search.begin(list(self._lanes), self._batches, is_board_fresh=self.has_fresh_beat)
         self._post.page.ask(ask.token, list(ask.floors))
         if not ask.floors or self._orders.is_draining or not self.may_claim or not self._permits.take():
-            self.take(None)
+            self._permits.give_back()
+            self._post.page.settle()
             return None
         return ask
 
-    def take(self, offer: Offer | None) -> Claimed | None:
-        """Write down what the claim has brought, then that it was answered."""
-        claimed = offer.claimed if offer else None
+    def take(self, offer: Offer | None) -> Sequence[Claimed]:
+        """Write down what the claim has brought, in place of what was held and is reported by now; then that it was answered."""
+        runs = offer.runs if offer else ()
         if offer:
             self._search.end(offer)
-        if claimed:
-            fence = claimed.fence
-            self._post.page.hold(fence.lane, fence.seq, fence.run_id, fence.token)
+        self._held = {run.run_id: (index, run.fence) for index, run in enumerate(runs)}
+        self._post.page.hold([(run.lane, run.seq, run.run_id, run.token) for run in runs])
+        if runs:
             self._permits.use()
         else:
             self._permits.give_back()
         self._post.page.settle()
-        return claimed
+        return runs
+
+    def begin(self, run_id: int) -> None:
+        """Write down that from now on a death is charged to this one of the runs held."""
+        self._post.page.begin(self._held[run_id][0])
+
+    def let_go(self, run_ids: Collection[int]) -> None:
+        """Write down that these are no longer ours, while others may be."""
+        for run_id in run_ids:
+            index, _ = self._held.pop(run_id)
+            self._post.page.let_go(index)
+        if not self._held:
+            self._post.page.let_all_go()
+
+    def note_run(self, lane: int, seconds: float) -> None:
+        """A run of the lane took so long: what the size of batches goes by."""
+        if lane in self._batches:
+            self._search.note_run(lane, seconds)
+
+    def is_called_away(self, lane: int) -> bool:
+        """Whether there may be work of a higher priority than the lane has."""
+        return self._search.is_rung(self._more_urgent.get(lane, ()))
 
     @contextlib.contextmanager
     def second_connection(self) -> Iterator[Connection]:
@@ -202,7 +236,7 @@ class Link:
 
     def _rest(self, attempts: int) -> None:
         """A growing, jittered wait, which the bell cuts short; then our turn among all children, whom the same bell has woken."""
-        if self.held is None:
+        if not self._held:
             self._post.record.set_activity(Activity.WAITING, clock.now())
         self._orders.wait(random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(attempts, 10)) + 0.01)
         if self._connection is None and not self._orders.is_draining:
@@ -224,7 +258,7 @@ class Link:
                 slot=self._post.slot,
                 nonce=self._post.nonce,
                 pid=os.getpid(),
-                held=[self.held] if self.held else [],
+                held=[fence for _, fence in self._held.values()],
                 asked=(will.asked_token, list(will.asked_lanes)) if will.asked_token else None,
             )
             self._host_id, self._post.record.child_id = host_id, self._child_id
@@ -243,11 +277,15 @@ class Link:
             pooled=database.pooled,
         )
 
-    def _known_lanes(self) -> list[int]:
-        """The lanes of our pipelines in the queues that we serve; read again when the janitor has made new ones."""
+    def _learn_lanes(self) -> None:
+        """Know the lanes of our pipelines in the queues that we serve; read again when the janitor has made new ones."""
         version = self._post.header.lanes_version
         if version != self._lanes_version and self._connection is not None:
-            lanes = store.lanes_of(self._connection, self._names)
-            self._lanes = [lane.id for lane in lanes if is_served(lane.queue, self._settings.app.queues)]
+            lanes = store.lanes_of(self._connection, list(self._sizes))
+            self._lanes = {lane.id: lane for lane in lanes if is_served(lane.queue, self._settings.app.queues)}
+            sizes = {lane.id: self._sizes[lane.pipeline] for lane in self._lanes.values()}
+            self._batches = {} if self._permits.are_counted else {lane: size for lane, size in sizes.items() if size != 1}
+            self._more_urgent = {
+                lane.id: [other.id for other in self._lanes.values() if other.priority > lane.priority] for lane in self._lanes.values()
+            }
             self._lanes_version = version
-        return self._lanes

@@ -16,6 +16,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 
 from orbitd.pipelines.exceptions import RunCancelled, RunInterrupted, RunOverMemory, RunStopped, RunTimeout
 from orbitd.pipelines.interruption import Interruption
@@ -37,7 +38,7 @@ class InHand:
     """The run in hand. `deadline` is CLOCK_BOOTTIME, 0 for none; `wanted` is how it shall end.
 
     `is_stopped`: its time stands still. `frozen_seconds` is how much of our common frozen time its deadline has in it.
-    `stack` is where all threads stood when its time was up.
+    `stack` is where all threads stood when its time was up. `leased_by`: the host without whose lease it shall not go on, 0: none.
     """
 
     record: Record
@@ -46,6 +47,7 @@ class InHand:
     deadline: float
     interruption: Interruption
     frozen_seconds: float
+    leased_by: int = 0
     wanted: RunStopped | None = None
     is_stopped: bool = False
     has_ended: bool = False
@@ -93,6 +95,8 @@ class Orders:
 
     def __init__(self, channel: Channel, header: Header, record: Record, bell: int, stack: StackFile) -> None:
         self.is_draining = False
+        self.waiting: set[int] = set()  # runs of a batch that have not begun
+        self.unwanted: set[int] = set()  # those of them that were cancelled
         self._channel, self._header, self._record, self._bell, self._stack = channel, header, record, bell, stack
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._in_hand: InHand | None = None
@@ -127,14 +131,17 @@ class Orders:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._bell)
 
-    def begin(self, run_id: int, timeout_seconds: float | None, interruption: Interruption) -> InHand:
-        """A run begins, and has that much time."""
+    def begin(self, run_id: int, timeout_seconds: float | None, interruption: Interruption, *, ends_with_lease: bool = False) -> InHand:
+        """A run begins, and has that much time; or until the host's lease is about to lapse, if it `ends_with_lease`."""
         now = clock.now()
         deadline = now + timeout_seconds if timeout_seconds else 0.0
         self._stack.cut()
         self._record.tick_at = now
         self._record.run_deadline = deadline
-        self._in_hand = run = InHand(self._record, run_id, timeout_seconds or 0.0, deadline, interruption, self._header.frozen_seconds)
+        header = self._header
+        leased_by = header.host_id if ends_with_lease else 0
+        run = InHand(self._record, run_id, timeout_seconds or 0.0, deadline, interruption, header.frozen_seconds, leased_by)
+        self._in_hand = run
         if self._farewell:
             interruption.request(self._farewell)
         if self._is_dozing or (deadline and deadline - now < TICK_SECONDS):
@@ -230,9 +237,17 @@ class Orders:
         self._add_frozen_time(run)
         if run.is_overdue(now) and not is_late:  # if we were frozen with all others, the arbiter says so in a moment
             self._time_out(run)
+        elif run.wanted is None and self._lease_end(run) <= now:
+            self._stop(run, RunInterrupted("this host may lose its lease: another one may begin the run anew"))
         elif run.is_unheard():
             self._knock()
-        return min(TICK_SECONDS, run.deadline - now) if run.deadline > now else TICK_SECONDS
+        return min(each - now for each in (now + TICK_SECONDS, run.deadline, self._lease_end(run)) if each > now)
+
+    def _lease_end(self, run: InHand) -> float:
+        """When the run must not go on any more, because nobody can say for how long it is still ours: a tenth before the lease ends."""
+        if not run.leased_by:
+            return inf
+        return self._header.lease_until if self._header.host_id == run.leased_by else 0.0
 
     def _add_frozen_time(self, run: InHand) -> None:
         """The time in which the arbiter was not scheduled either is not the run's."""
@@ -260,5 +275,7 @@ class Orders:
             case "interrupt" if run and message["run"] == run.run_id:
                 self._record.run_deadline = clock.now()  # whoever swallows it is killed after its grace, as after a timeout
                 self._stop(run, RunCancelled("the run was cancelled"))
+            case "interrupt" if message["run"] in self.waiting:
+                self.unwanted.add(message["run"])
             case other:
                 log.event("order_ignored", order=other, run=message.get("run"))

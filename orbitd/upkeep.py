@@ -52,7 +52,6 @@ class Upkeep:
         self._thread = threading.Thread(target=self._work, name="upkeep", daemon=True)
         self._settings: Settings | None = None
         self._host_id = 0
-        self._failures = 0
 
     def attend(self, settings: Settings, host_id: int) -> None:
         """Begin, or go on with these from the next turn on."""
@@ -74,12 +73,10 @@ class Upkeep:
             try:
                 if self._settings is not None:
                     self._turn(self._settings)
-                self._failures = 0
             except store.SchemaMismatch as error:
                 self._words.put(partial(_throw, error))
             except Exception as error:  # noqa: BLE001  whatever it is, the next turn comes
-                self._failures += 1
-                if self._failures == 1:
+                if not store.is_outage(error):  # that the database is gone is said by the janitor
                     self._words.put(partial(log.warn, "upkeep_failed", error=_told(error)))
             time.sleep(LOOK_SECONDS * random.uniform(1 - _JITTER, 1 + _JITTER))
 
@@ -89,7 +86,8 @@ class Upkeep:
             database.listen_address,
             connect_timeout_seconds=database.connect_timeout,
             call_timeout_seconds=_CALL_TIMEOUT_SECONDS,
-            application_name=f"orbitd {settings.instance.name} upkeep",
+            application_name=store.application_name(settings.instance.name, "upkeep"),
+            pooled=database.listen_pooled,
         ) as connection:
             store.check_schema(connection)
             retention = Retention(settings.retention.succeeded, settings.retention.failed, settings.retention.logs)

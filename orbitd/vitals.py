@@ -94,6 +94,7 @@ class Vitals:
             failures_in_row=self.tally.failures_in_row,
             silent_seconds=now - (self.tally.last_ended_at or self.tally.started_at),
             stuck_runs=self.stuck_runs,
+            found_by_sweep=self._slots.header.found_by_sweep,
             able=len(roster.able()),
             target=desired.count,
             is_starting=is_starting,
@@ -126,6 +127,7 @@ class Vitals:
             "workerStartTime": _wall(tally.started_at, now),
             "lastRunTime": _wall(tally.last_ended_at, now),
             "timestamp": _wall(now, now),
+            "foundBySweep": self._slots.header.found_by_sweep,
         }
 
     def duty_ages(self, upkept: UpkeepNews) -> dict[str, float]:

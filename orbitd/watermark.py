@@ -24,6 +24,7 @@ class Watermark:
         self._board, self._header = slots.board, slots.header
         self._bounds = Bounds()
         self._next_full = clock.now() + FULL_LOOK_SECONDS
+        self._took_seconds = 0.0
         self.next_look = 0.0
 
     def reset(self) -> None:
@@ -32,9 +33,9 @@ class Watermark:
         self._board.forget_floors()
         self.next_look = 0.0
 
-    def beat(self, connection: Connection, host_id: int, lease_seconds: float) -> Beat:
+    def beat(self, connection: Connection, host_id: int, lease_seconds: float, *, probes: bool = False) -> Beat:
         """A beat, whose finds are on the board afterwards."""
-        beat = store.beat(connection, host_id, lease_seconds, self._board.floors(self._board.lanes))
+        beat = store.beat(connection, host_id, lease_seconds, self._board.floors(self._board.lanes) or None, probes=probes)
         if self._note_server(beat):
             beat = store.beat(connection, host_id, lease_seconds)
         self._publish(dict(zip(beat.lanes_with_work, beat.first_seqs, strict=True)))
@@ -55,7 +56,8 @@ class Watermark:
             self._next_full = now + FULL_LOOK_SECONDS  # also if it comes to nothing
         sweep = store.sweep(connection, lanes)
         took_seconds = clock.now() - now
-        self.next_look = now + pause_after(took_seconds)
+        self.next_look = now + pause_after(min(took_seconds, self._took_seconds))  # that the machine is busy happens once
+        self._took_seconds = took_seconds
         if self._note_server(sweep):
             self._publish(dict.fromkeys(floors, 0))
             return len(floors)

@@ -1,4 +1,4 @@
-"""What README.md and the page on supervision show can be typed."""
+"""What README.md and the pages for operators show can be typed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from orbitd.ctl.parser import parse
 from orbitd.ctl.verbs import ORBITCTL
 
 ROOT = Path(__file__).parents[1]
-README, SUPERVISION = (ROOT / "README.md").read_text(), (ROOT / "docs/supervision.md").read_text()
+README = (ROOT / "README.md").read_text()
+PAGES = "".join((ROOT / "docs" / name).read_text() for name in ("supervision.md", "upkeep.md"))
 PROGRAMS = {"orbitctl": ORBITCTL, "orbitd": ORBITD}
 TYPED = re.findall(r"^\$ (?:\.venv/bin/)?(orbitctl|orbitd) (.*)$", README, re.MULTILINE)
-NAMED = re.findall(r"`(orbitctl|orbitd) ([^`]+)`", SUPERVISION)
+NAMED = re.findall(r"`(orbitctl|orbitd) ([^`]+)`", PAGES)
 
 
 @pytest.mark.parametrize(("program", "line"), [*TYPED, *NAMED], ids=lambda text: str(text)[:40])

@@ -167,6 +167,7 @@ def test_the_metrics_are_in_percent_milliseconds_and_rfc_3339(vitals: Vitals, da
         "workerStartTime": "2026-01-01T00:00:00.000Z",
         "lastRunTime": "2026-01-01T00:00:00.000Z",
         "timestamp": "2026-01-01T02:15:32.500Z",
+        "foundBySweep": 0,
     }
 
 

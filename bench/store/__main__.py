@@ -65,11 +65,12 @@ def measure(effort: Effort, names: Sequence[str], only: Sequence[str], folder: P
         contest = Contest(rig, effort, only)
         for name in names:
             began = time.monotonic()
-            for result in MEASUREMENTS[name](contest):
-                if isinstance(result, Line):
-                    lines.append(result)
-                else:
-                    verdicts.append(result)
+            with contest.forgiving(name):
+                for result in MEASUREMENTS[name](contest):
+                    if isinstance(result, Line):
+                        lines.append(result)
+                    else:
+                        verdicts.append(result)
             print(f"measured {name} in {time.monotonic() - began:.0f} s", file=sys.stderr)
         heading = report.heading(rig.server_version(), load)
     print(heading, table.verdicts(verdicts), table.figures(lines, contest), table.LEGEND, table.notes(contest), sep="\n\n")

@@ -36,11 +36,12 @@ class Effort:
     singly: int = 400
     at_once: int = 20_000
     idle_seconds: float = 20.0
+    pairs: int = 2
     small: int = 20_000
     backlog: int = 1_000_000
     outcomes: int = 10_000_000
     free_seconds: float = 4.0
-    held_seconds: float = 16.0
+    held_seconds: float = 14.0
     aside_seconds: float = 6.0
     kills: int = 15
     patience_seconds: float = 60.0
@@ -59,6 +60,7 @@ class Effort:
 
 QUICK = replace(
     Effort(rounds=1, seconds=1.0, starts=8, singly=50, at_once=2_000, idle_seconds=3.0, small=4_000),
+    pairs=1,
     backlog=20_000,
     outcomes=50_000,
     free_seconds=2.0,

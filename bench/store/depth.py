@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 
 from bench.report import Goal, percentile, short
 from bench.store.contenders import Contender, Orbitd, Queue, Sql
-from bench.store.contest import RATE, WITHIN, Contest, Figures, Line, Results, Verdict
+from bench.store.contest import RATE, WITHIN, Contest, Line, Results, Seen, Verdict
 from bench.store.many_pipelines import LANES
 from bench.store.pace import pace
 from orbitd import store
@@ -32,29 +33,62 @@ _WIDE = Sql(
 
 def backlog(contest: Contest) -> Results:
     """A deep queue against a shallow one, which has as much as a look needs."""
+    claims: list[float] = []
 
-    def look(contender: Contender) -> Figures:
-        with contender.queue() as queue:
-            shallow = pace(contest, contender, queue)["rate"]
-            _deepen(contest, queue)
-            deep = pace(contest, contender, queue, fills=False)["rate"]
-            figures = {"shallow": shallow, "deep": deep, "ratio": deep / shallow}
-            return figures | ({"claim": _claim_p99(queue)} if contender in contest.ours[:1] else {})
+    def deepen(queue: Queue) -> None:
+        _deepen(contest, queue)
+        if contest.ours and not claims:  # ours are the first
+            claims.append(_claim_p99(queue))
 
-    seen = contest.in_turns(look)
     what = f"{short(contest.effort.backlog)} waiting"
-    yield Line(f"{RATE}, shallow queue", seen.of("shallow"))
-    yield Line(f"{RATE}, {what}", seen.of("deep"))
-    for own in contest.ours:
-        yield Verdict(
-            "B6", f"{own.name}: rate with {what} by that of a shallow queue", seen.median("ratio", own.name), Goal("≥", WITHIN), "×"
-        )
-    yield Verdict("B6", f"claim with {what}, ms: p99", seen.median("claim", contest.ours[0].name), Goal("≤", 5))
+    seen = _against_plain(contest, contest.contenders.values(), deepen)
+    yield Line(f"{RATE}, shallow queue", seen.of("plain"))
+    yield from _results(contest.ours, seen, what, "that of a shallow queue")
+    yield from (Verdict("B6", f"claim with {what}, ms: p99", each, Goal("≤", 5)) for each in claims)
+
+
+def wide(contest: Contest) -> Results:
+    """The same depth over many lanes and tenants, against a shallow queue of as many lanes. Only ours has lanes."""
+    many = [own.in_many_lanes(_WIDE) for own in contest.ours if isinstance(own, Orbitd) and own.name == contest.best]
+    seen = _against_plain(contest, many, lambda queue: _deepen(contest, queue))
+    what = f"{short(contest.effort.backlog)} waiting in {LANES} lanes, of {short(_TENANTS)} tenants"
+    yield from _results(many, seen, what, "that of a shallow queue")
+
+
+def outcomes(contest: Contest) -> Results:
+    """A long history, made by an insert of rows that look like ours."""
+
+    def insert(queue: Queue) -> None:
+        queue.connection.execute(_HISTORY.encode(), {"rows": contest.effort.outcomes})
+        queue.analyze()
+
+    best = [own for own in contest.ours if own.name == contest.best]
+    seen = _against_plain(contest, best, insert)
+    yield from _results(best, seen, f"{short(contest.effort.outcomes)} outcomes of runs that have ended", "that with few")
+
+
+def _against_plain(contest: Contest, contenders: Iterable[Contender], burden: Callable[[Queue], None]) -> Seen:
+    """Looks at a plain queue and at one with a burden, in turns."""
+    seen = Seen()
+    for contender in contenders:
+        with contest.forgiving(contender.name), contender.queue() as plain, contender.queue() as laden:
+            burden(laden)
+            for _ in range(contest.effort.pairs):
+                for name, queue in (("plain", plain), ("laden", laden)):
+                    seen.add(contender.name, {name: pace(contest, contender, queue)["rate"]})
+    return seen
+
+
+def _results(ours: Iterable[Contender], seen: Seen, what: str, plain: str) -> Results:
+    yield Line(f"{RATE}, {what}", seen.of("laden"))
+    for own in ours:
+        ratio = seen.median("laden", own.name) / seen.median("plain", own.name)
+        yield Verdict("B6", f"{own.name}: rate with {what}, by {plain}", ratio, Goal("≥", WITHIN), "×")
 
 
 def _deepen(contest: Contest, queue: Queue) -> None:
     queue.fill(contest.effort.backlog - queue.waiting())
-    queue.connection.execute("analyze")
+    queue.analyze()
 
 
 def _claim_p99(queue: Queue) -> float:
@@ -71,42 +105,3 @@ def _claim_p99(queue: Queue) -> float:
         store.claim(connection, child, ask)
         taken.append((time.perf_counter() - started) * 1000)
     return percentile(taken, 99)
-
-
-def wide(contest: Contest) -> Results:
-    """The same depth, over many lanes and tenants, against a shallow queue of as many lanes. Only ours has lanes."""
-    contenders = [own.in_many_lanes(_WIDE) for own in contest.ours if isinstance(own, Orbitd)]
-
-    def look(contender: Contender) -> Figures:
-        with contender.queue() as queue:
-            shallow = pace(contest, contender, queue)["rate"]
-            _deepen(contest, queue)
-            deep = pace(contest, contender, queue, fills=False)["rate"]
-            return {"deep": deep, "ratio": deep / shallow}
-
-    seen = contest.in_turns(look, contenders)
-    what = f"{short(contest.effort.backlog)} waiting in {LANES} lanes, of {short(_TENANTS)} tenants"
-    yield Line(f"{RATE}, {what}", seen.of("deep"))
-    for own in contenders:
-        yield Verdict(
-            "B6", f"{own.name}: rate with {what} by that of a shallow queue", seen.median("ratio", own.name), Goal("≥", WITHIN), "×"
-        )
-
-
-def outcomes(contest: Contest) -> Results:
-    """A long history, made by an insert of rows that look like ours."""
-    first, *_ = contest.ours
-    with first.queue() as queue:
-
-        def look(contender: Contender) -> Figures:
-            return pace(contest, contender, queue)
-
-        fresh = contest.in_turns(look, contest.ours)
-        queue.connection.execute(_HISTORY.encode(), {"rows": contest.effort.outcomes})
-        queue.connection.execute("analyze orbit.outcomes")
-        old = contest.in_turns(look, contest.ours)
-    what = f"{short(contest.effort.outcomes)} outcomes"
-    yield Line(f"{RATE}, {what} of runs that have ended", old.of("rate"))
-    for own in contest.ours:
-        ratio = old.median("rate", own.name) / fresh.median("rate", own.name)
-        yield Verdict("B6", f"{own.name}: rate with {what} by that with few", ratio, Goal("≥", WITHIN), "×")

@@ -80,6 +80,7 @@ class _Churn:
         self._queue = queue
         self._target = max(contest.effort.small, int(contest.rates[contender.name] * _STEP_SECONDS * AHEAD))
         queue.fill(self._target)
+        queue.analyze()
         await_work(queue)
 
     def samples(self, seconds: float) -> list[_Sample]:

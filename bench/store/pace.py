@@ -18,18 +18,18 @@ AHEAD = 1.6
 """A backlog is for so many times the jobs that we think will be done."""
 
 _WARM_JOBS = 100
-_WARM_SECONDS = 0.5
+_WARM_SECONDS = 1.0
 _TRIES = 4
 _PATIENCE_SECONDS = 60.0
 
 
-def pace(contest: Contest, contender: Contender, queue: Queue, *, count: int = 2, fills: bool = True, task: str = "noop") -> Figures:
+def pace(contest: Contest, contender: Contender, queue: Queue, *, count: int = 2, task: str = "noop") -> Figures:
     """Look twice at a backlog that shrinks and does not end: no start and no end is in the figure."""
     seconds, name = contest.effort.seconds, contender.name
     rate = count / NAP_SECONDS if task == "nap" else contest.rates[name]
     for _ in range(_TRIES):
-        if fills:
-            queue.fill(max(contest.effort.small, int(rate * (seconds + _WARM_SECONDS) * AHEAD)) - queue.waiting(), task=task)
+        queue.fill(max(contest.effort.small, int(rate * (seconds + _WARM_SECONDS) * AHEAD)) - queue.waiting(), task=task)
+        queue.analyze()
         with contender.at_work(queue, count) as pids:
             await_work(queue)
             before = _see(contest.rig, queue, pids)

@@ -70,7 +70,8 @@ def node_package(name: str) -> Found:
         _NODE_FOLDER.mkdir(exist_ok=True)
         if not _succeeds([*npm, "install", "--silent", "--no-fund", "--no-audit", "--prefix", _NODE_FOLDER, *_NODE_PACKAGES]):
             return Found(missing="npm could not fetch it")
-    return Found((node,), json.loads(manifest.read_text())["version"])
+    runtime = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    return Found((node,), f"{json.loads(manifest.read_text())['version']}, Node {runtime}")
 
 
 def node_environment(clock_offset: float) -> dict[str, str]:

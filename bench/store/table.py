@@ -43,7 +43,7 @@ def _cell(line: Line, name: str) -> str:
 
 def notes(contest: Contest) -> str:
     """Who took part, with which settings; who did not, and why; what failed."""
-    taking_part = [f"* **{each.name}** {each.version}: {each.settings}" for each in contest.contenders.values()]
+    taking_part = [f"* **{f'{each.name} {each.version}'.strip()}**: {each.settings}" for each in contest.contenders.values()]
     missing = [f"* **{name}** was not measured: {why}" for name, why in contest.missing.items()]
     failed = [f"* failed: {each}" for each in contest.failures]
     return "\n".join((*taking_part, *missing, *failed))

@@ -132,6 +132,10 @@ class AutoDuration(_OrAuto, Duration):
         return None if value == "auto" else super().resolve(value, environ)
 
 
+class BatchSize(_OrAuto, Integer):
+    """A number of runs, or "auto"."""
+
+
 class ChildrenCount(_OrAuto, Integer):
     """A number of children, or "auto": one for each CPU that this process may use."""
 

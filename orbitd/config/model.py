@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from orbitd.config import early
-from orbitd.config.amounts import AutoDuration, Backoff, ChildrenCount, Duration, Factor, Integer, Share, Size, Surge
+from orbitd.config.amounts import AutoDuration, Backoff, BatchSize, ChildrenCount, Duration, Factor, Integer, Share, Size, Surge
 from orbitd.config.dsn import Dsn
 from orbitd.config.kinds import (
     AbsolutePath,
@@ -32,6 +32,7 @@ from orbitd.config.kinds import (
 from orbitd.config.options import Default, Key, Option, Reload
 from orbitd.config.variables import Variable
 from orbitd.errors import ConfigError
+from orbitd.rules.batching import MOST_IN_HAND
 from orbitd.rules.limits import MOST_CHILDREN
 
 if TYPE_CHECKING:
@@ -308,6 +309,13 @@ class Poll:
         "The longest time between two looks. Work that is announced by the database starts at once.",
         _ROLLING,
         variables=(Variable.in_milliseconds("POLL_INTERVAL"), Variable.in_milliseconds("WORKER_POLL_INTERVAL_MS")),
+    )
+    batch: int | Literal["auto"] = _option(
+        BatchSize(1, MOST_IN_HAND),
+        1,
+        "How many runs a child may claim at once, for very many very short ones. auto: one, and more while the runs of a pipeline take "
+        "less than 50ms and there are as many as were asked for; what waits behind a long one is handed back.",
+        _ROLLING,
     )
 
 

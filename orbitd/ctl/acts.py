@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _MOST = 100_000
 _MOST_SHOWN = 20
+_IF_LOST = "it may have been done all the same: look with orbitctl describe before you repeat it"
 _REFUSALS = (NoSuchObject, Conflict, UsageError)
 
 
@@ -101,7 +102,7 @@ def carry_out(act: Act, session: Session) -> int:
     """The verb of an act. It ends with 0 when it was done to all, with 1 when to some; then as the runs end that it waited for."""
     args = session.args
     _check_choice(session, act)
-    with connected(session) as conn:
+    with connected(session, _IF_LOST) as conn:
         results = _chosen(conn, session, act)
         if args["dry-run"]:
             return _tell_dry(session, act, results)

@@ -24,23 +24,24 @@ _PING_SECONDS = 1.0
 
 
 @contextmanager
-def connected(session: Session) -> Iterator[store.Connection]:
+def connected(session: Session, if_lost: str | None = None) -> Iterator[store.Connection]:
     """A connection to the configured database with a schema that this program knows; whoever looks on is told if no daemon runs.
 
+    `if_lost`: what to do when an answer does not come, and what was asked may have been done all the same.
     Raises ConfigError when no address is configured, or none that can be read; DatabaseUnavailable when nobody answers there;
     Refused when the caller has no rights; SchemaMismatch, whose hint is `orbitd migrate`.
     """
     configured = load_keys(session.config_file(), _OPTIONS, session.environ)
     database = Database(**{key: value for (_, key), value in configured.items()})
-    with (
-        in_words(f"database.{database.admin_option}"),
-        store.connect(
+    option = f"database.{database.admin_option}"
+    with in_words(option):
+        conn = store.connect(
             database.admin_address,
             connect_timeout_seconds=database.connect_timeout,
             call_timeout_seconds=database.call_timeout,
             application_name="orbitctl",
-        ) as conn,
-    ):
+        )
+    with in_words(option, if_lost), conn:
         store.check_schema(conn)
         _say_if_no_daemon(session)
         yield conn

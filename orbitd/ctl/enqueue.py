@@ -28,6 +28,8 @@ _MOST_AT_ALL = 1_000_000
 _AT_ONCE = 1000
 _LARGEST_ARGS_BYTES = 1024 * 1024
 _NUMBER = "{n}"
+_IF_LOST = "it may have been made all the same: look with orbitctl runs before you repeat it"
+_IF_LOST_WITH_KEY = "repeat it: its key keeps a run from being made twice"
 
 
 class Wanted(NamedTuple):
@@ -60,7 +62,7 @@ def enqueue(session: Session) -> int:
     _check(args)
     given = {} if args["args"] is None else _object(_source(args["args"]))
     wanted = Wanted(args, given, _pairs(args["pairs"]), _asked_time(args))
-    with connected(session) as conn:
+    with connected(session, _IF_LOST if args["key"] is None else _IF_LOST_WITH_KEY) as conn:
         text_names = store.text_arguments(conn, args["pipeline"])
         if text_names is None:
             session.out.note(_told_unknown(conn, args["pipeline"]))

@@ -9,10 +9,11 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
 from orbitd.errors import ConfigError
 from orbitd.pipelines.signature import Signature, signature_of
+from orbitd.rules.batching import AUTO, MOST_IN_HAND, Batch
 from orbitd.units import as_seconds
 
 P = ParamSpec("P")
@@ -27,7 +28,8 @@ class Pipeline(Generic[P, R]):
     """A named unit of the author's code. None leaves a setting to the configuration.
 
     `timeout_seconds` 0 is no timeout; `backoff` is "exponential" or the seconds to wait after the first, second … error.
-    `priority` goes from -2 to 2, the higher the sooner.
+    `priority` goes from -2 to 2, the higher the sooner. `batch` is how many runs a child may claim at once, or "auto".
+    `on_lease_lost` is "continue" or "interrupt".
     """
 
     name: str
@@ -40,6 +42,8 @@ class Pipeline(Generic[P, R]):
     max_crashes: int | None = None
     backoff: str | tuple[float, ...] | None = None
     priority: int = 0
+    batch: Batch | None = None
+    on_lease_lost: str = "continue"
 
     def __call__(self, ctx: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the plain function, as a test does."""
@@ -65,10 +69,15 @@ def pipeline(
     max_crashes: int | None = None,
     backoff: str | Sequence[str | float] | None = None,
     priority: int = 0,
+    batch: Batch | None = None,
+    on_lease_lost: Literal["continue", "interrupt"] = "continue",
 ) -> Callable[[Callable[Concatenate[Any, P], R]], Pipeline[P, R]]:
     """Declare the decorated function, sync or async, to be the pipeline of that name.
 
-    Durations are "15m" or seconds; `backoff` is "exponential", one wait, or a list of waits.
+    Durations are "15m" or seconds; `backoff` is "exponential", one wait, or a list of waits. `batch`, for very many very short
+    runs: how many a child may claim at once, or "auto".
+    `on_lease_lost`: a run goes on while its host has no database, though another host may begin it anew; or it is interrupted
+    before that can be, for work that must never run twice at once.
     Raises ConfigError when the function cannot be a pipeline, or a value is out of its range.
     """
 
@@ -86,6 +95,8 @@ def pipeline(
                 max_crashes=_checked_range("max_crashes", max_crashes, 1, 1000),
                 backoff=_checked_backoff(backoff),
                 priority=_checked_range("priority", priority, -2, 2) or 0,
+                batch=AUTO if batch == AUTO else _checked_range("batch", batch, 1, MOST_IN_HAND),
+                on_lease_lost=_checked_choice("on_lease_lost", on_lease_lost, ("continue", "interrupt")),
             )
         except ValueError as error:
             raise ConfigError(f'pipeline "{name}": {error}') from error
@@ -114,6 +125,12 @@ def _checked_range(kind: str, number: object, least: int, most: int) -> int | No
     if type(number) is not int or not least <= number <= most:
         raise ValueError(f"{kind} {number!r} must be an integer from {least} to {most}")
     return number
+
+
+def _checked_choice(kind: str, word: str, choices: Sequence[str]) -> str:
+    if word not in choices:
+        raise ValueError(f"{kind} {word!r} must be one of: {', '.join(choices)}")
+    return word
 
 
 def _checked_backoff(backoff: str | Sequence[str | float] | None) -> str | tuple[float, ...] | None:

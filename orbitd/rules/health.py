@@ -3,6 +3,7 @@
 failing        nothing has ended for `silence` and more than `errors_unhealthy` failures in a row
                (well again below `errors_healthy`, which the next success brings)
 failure_rate   more than `failure_rate` of the recent attempts failed (well again below it)
+overlooked_runs  the watermark has hidden runs until a look in full found them: since the daemon was started
 paused, stuck_runs, no_child, and the daemon's own problems: as long as they last
 """
 
@@ -44,13 +45,17 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is judged. `silent_seconds`: since the last attempt ended, or since the start."""
+    """What is judged. `silent_seconds`: since the last attempt ended, or since the start.
+
+    `found_by_sweep`: runs that only a look in full has found, see watermark.
+    """
 
     ended: int = 0
     failed: int = 0
     failures_in_row: int = 0
     silent_seconds: float = 0.0
     stuck_runs: int = 0
+    found_by_sweep: int = 0
     able: int = 0
     target: int = 0
     is_starting: bool = False
@@ -144,6 +149,9 @@ def judge(facts: Facts, bounds: Bounds, before: frozenset[str]) -> Iterator[Find
     if facts.stuck_runs:
         message = counted(facts.stuck_runs, "run has outlived its time", "runs have outlived their time")
         yield Finding("stuck_runs", Status.WARNING, message, "orbitctl list")
+    if facts.found_by_sweep:
+        message = f"{counted(facts.found_by_sweep, 'run was', 'runs were')} found only by a look in full: please report it"
+        yield Finding("overlooked_runs", Status.WARNING, message, "orbitctl events")
     if facts.is_paused and bounds.is_pause_unhealthy:
         yield Finding("paused", Status.WARNING, "the daemon is paused: it starts no runs", "orbitctl unpause")
 

@@ -28,7 +28,7 @@ from orbitd.store.hosts import (
 from orbitd.store.lists import ACTIONABLE, MOST_COUNTED, Act, Page, list_pipelines, list_runs, pinned, pins_of, pipeline_names
 from orbitd.store.migrate import check_schema, migrate
 from orbitd.store.outcomes import Failure, Outcome, Report, clean_text
-from orbitd.store.recovery import Recovered, TakenBack, check_interrupted, recover
+from orbitd.store.recovery import Recovered, check_interrupted, recover
 from orbitd.store.rows import (
     CATCH_ALL_LANE,
     Ask,
@@ -42,11 +42,14 @@ from orbitd.store.rows import (
     Pinned,
     PipelineSpec,
     Place,
+    Sight,
     Sweep,
+    TakenBack,
 )
 from orbitd.store.runs import describe, enqueue, enqueue_many, place, read_logs, resolve, text_arguments
 from orbitd.store.steps import append_logs, hold_run, load_steps, record_progress, record_step
 from orbitd.store.upkeep import Retention, duties, end_duty, horizon, make_partitions, prune_partitions, prune_rows, take_duty
+from orbitd.store.waking import doze, look, stay_awake
 
 __all__ = [
     "ACTIONABLE",
@@ -82,6 +85,7 @@ __all__ = [
     "Report",
     "Retention",
     "SchemaMismatch",
+    "Sight",
     "Sweep",
     "TakenBack",
     "append_logs",
@@ -100,6 +104,7 @@ __all__ = [
     "dlq_pinned",
     "dlq_resolve",
     "dlq_show",
+    "doze",
     "duties",
     "end_duty",
     "end_host",
@@ -117,6 +122,7 @@ __all__ = [
     "list_pipelines",
     "list_runs",
     "load_steps",
+    "look",
     "make_partitions",
     "migrate",
     "name_of_child",
@@ -142,6 +148,7 @@ __all__ = [
     "resume",
     "retry",
     "start_child",
+    "stay_awake",
     "sweep",
     "take_duty",
     "text_arguments",

@@ -61,10 +61,11 @@ class Connection(psycopg.Connection[TupleRow]):
             raise
 
     def listen(self) -> None:
-        """Hear the bells for work and for cancels from now on; poll once after this, for what rang before."""
+        """Hear the bells for work and for cancels from now on, and our own probe; poll once after this, for what rang before."""
         self.add_notify_handler(self._bells.append)
         self.execute("LISTEN orbit_work")
         self.execute("LISTEN orbit_cancel")
+        self.execute(f"LISTEN orbit_probe_{self.info.backend_pid}".encode())
 
     def heard(self) -> list[psycopg.Notify]:
         """The bells that have rung since the last call, without waiting. Raises OperationalError."""

@@ -9,7 +9,7 @@ can commit any more, and its runs are taken back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import psycopg
@@ -19,14 +19,20 @@ from orbitd.rules.states import Charge, RunState
 from orbitd.store import queries
 from orbitd.store.faults import own_errors
 from orbitd.store.outcomes import MAX_ERROR_BYTES, MAX_TRACE_BYTES, clean_text
-from orbitd.store.rows import Beat, Fence, Lane, PipelineSpec, Sweep
+from orbitd.store.rows import Beat, Fence, Lane, PipelineSpec, Sweep, TakenBack
 
 Asked = tuple[int, Sequence[int]]
 Mode = Literal["resume", "hold"]
 """What becomes of an interrupted run: it goes on by itself, or it waits for a person."""
 
+Meanwhile = Callable[[], None]
+"""What else has to be done while much is taken back: the next beat may be due."""
+
 _SQL = queries.load("hosts")
-_RECONCILE_BATCH = 500
+_RECONCILE_BATCH = 50
+
+
+def _nothing() -> None: ...
 
 
 def register(conn: psycopg.Connection[Any], *, boot_id: str, name: str, pid: int, version: str, lease_seconds: float) -> int:
@@ -60,13 +66,26 @@ def lanes_of(conn: psycopg.Connection[Any], pipelines: Iterable[str]) -> list[La
         return cursor.execute(_SQL["lanes_of"], {"names": list(pipelines)}).fetchall()
 
 
-def beat(conn: psycopg.Connection[Any], host_id: int, lease_seconds: float, floors: Mapping[int, int] | None = None) -> Beat:
+def beat(
+    conn: psycopg.Connection[Any],
+    host_id: int,
+    lease_seconds: float,
+    floors: Mapping[int, int] | None = None,
+    *,
+    probes: bool = False,
+) -> Beat:
     """Renew the lease, promote what has fallen due, and say what there is to do.
 
-    `floors`: from which number on to look for work in a lane; others are looked through in full.
+    `floors`: from which number on to look for work in a lane; others are looked through in full. Empty: work is not looked for.
+    With `probes` the connection rings for itself, see `Connection.listen`.
     """
-    floors = floors or {}
-    parameters = {"host": host_id, "lease_seconds": lease_seconds, "lanes": list(floors), "floors": list(floors.values())}
+    parameters = {
+        "host": host_id,
+        "lease_seconds": lease_seconds,
+        "lanes": None if floors is None else list(floors),
+        "floors": None if floors is None else list(floors.values()),
+        "probes": probes,
+    }
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(_SQL["beat"], parameters).fetchall()[0]
     cancels = zip(row.pop("cancel_runs") or (), row.pop("cancel_children") or (), strict=True)
@@ -142,16 +161,16 @@ def end_sessions(conn: psycopg.Connection[Any], application_name: str) -> int:
         return 0
 
 
-def end_host(conn: psycopg.Connection[Any], boot_id: str, cause: str, mode: Mode) -> int:
+def end_host(conn: psycopg.Connection[Any], boot_id: str, cause: str, mode: Mode, between: Meanwhile = _nothing) -> int:
     """End a host by its boot id, at a clean stop or as its next incarnation; how many runs were taken back."""
     conn.execute(_SQL["end_host"], {"boot_id": boot_id, "cause": cause})
-    return reconcile(conn, mode)
+    return reconcile(conn, mode, between)
 
 
-def rescue(conn: psycopg.Connection[Any], host_id: int, mode: Mode) -> int:
-    """End the hosts whose lease has lapsed, if this one has long been steady; how many runs were taken back."""
+def rescue(conn: psycopg.Connection[Any], host_id: int, mode: Mode, between: Meanwhile = _nothing) -> int:
+    """End hosts whose lease has lapsed, if this one has long been steady; how many runs were taken back."""
     ended = conn.execute(_SQL["rescue"], {"host": host_id}).fetchall()[0][0]
-    return reconcile(conn, mode) if ended else 0
+    return reconcile(conn, mode, between) if ended else 0
 
 
 def end_missing_children(conn: psycopg.Connection[Any], host_id: int, living: Sequence[int]) -> int:
@@ -162,20 +181,27 @@ def end_missing_children(conn: psycopg.Connection[Any], host_id: int, living: Se
     return int(conn.execute(_SQL["end_missing_children"], {"host": host_id, "living": list(living)}).fetchall()[0][0])
 
 
-def reconcile(conn: psycopg.Connection[Any], mode: Mode) -> int:
-    """Take back the running runs of children that have been ended; how many."""
-    return len(take_back_ended(conn, mode))
+def reconcile(conn: psycopg.Connection[Any], mode: Mode, between: Meanwhile = _nothing) -> int:
+    """Take back the running runs of children that have been ended; how many. `between` is called after each batch."""
+    return len(take_back_ended(conn, mode, between=between))
 
 
-def take_back_ended(conn: psycopg.Connection[Any], mode: Mode, older_than_seconds: float = 0) -> list[tuple[int, RunState]]:
-    """The same, batch by batch, for those whose child ended or whose host fell silent so long ago; (run id, state now)."""
-    parameters = {"hold": mode == "hold", "older_than": older_than_seconds, "limit": _RECONCILE_BATCH}
-    taken: list[tuple[int, RunState]] = []
-    while True:
-        batch = [(run_id, RunState(state)) for run_id, state in conn.execute(_SQL["reconcile"], parameters).fetchall()]
-        taken += batch
-        if len(batch) < _RECONCILE_BATCH:
-            return taken
+def take_back_ended(
+    conn: psycopg.Connection[Any], mode: Mode, older_than_seconds: float = 0, between: Meanwhile = _nothing
+) -> list[TakenBack]:
+    """The same, for those whose child ended or whose host fell silent so long ago."""
+    taken: list[TakenBack] = []
+    lane = seq = 0
+    is_full = True
+    while is_full:
+        after = {"after_lane": lane, "after_seq": seq, "limit": _RECONCILE_BATCH}
+        rows = conn.execute(_SQL["reconcile"], after | {"hold": mode == "hold", "older_than": older_than_seconds}).fetchall()
+        taken += [TakenBack(run_id, RunState(state)) for run_id, state, _, _ in rows if state]
+        is_full = len(rows) == _RECONCILE_BATCH
+        if is_full:
+            _, _, lane, seq = rows[-1]
+            between()
+    return taken
 
 
 def _claims(held: Sequence[Fence], asked: Asked | None) -> dict[str, Any]:

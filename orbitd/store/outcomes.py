@@ -85,9 +85,9 @@ class Report:
     seconds: float | None = None
 
     @classmethod
-    def succeeded(cls, fence: Fence, result: str) -> Report:
+    def succeeded(cls, fence: Fence, result: str, seconds: float | None = None) -> Report:
         """It returned; `result` is JSON text."""
-        return cls(fence, Outcome.SUCCEEDED, result=result)
+        return cls(fence, Outcome.SUCCEEDED, result=result, seconds=seconds)
 
     @classmethod
     def retry(cls, fence: Fence, delay_seconds: float, failure: Failure) -> Report:

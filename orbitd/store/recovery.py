@@ -12,25 +12,17 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from orbitd.rules.states import RunState
 from orbitd.store import queries
 from orbitd.store.acts import cleaned
 from orbitd.store.documents import document
 from orbitd.store.hosts import take_back_ended
 from orbitd.store.lists import by_index
+from orbitd.store.rows import TakenBack
 
 _SQL = queries.load("recovery")
 _MOST_SHOWN = 10_000
 _RESUMED_AT_ONCE = 500
 _FIELDS = dict.fromkeys(("id", "pipeline", "attempt", "state", "cause", "since", "host", "slot", "last_step", "steps"))
-
-
-@dataclass(frozen=True, slots=True)
-class TakenBack:
-    """A run that was in nobody's hands, and where it is now: interrupted or pending; failed, if it had crashed too often."""
-
-    run_id: int
-    state: RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,7 @@ def recover(conn: psycopg.Connection[Any], *, older_than_seconds: float = 0, aut
     conn.execute(_SQL["end_silent_hosts"], {"older_than": older_than_seconds})
     taken = take_back_ended(conn, "resume" if auto_resume else "hold", older_than_seconds)
     resumed = _resume_held(conn, older_than_seconds, by) if auto_resume else []
-    return Recovered([TakenBack(run_id, state) for run_id, state in taken], resumed)
+    return Recovered(taken, resumed)
 
 
 def _resume_held(conn: psycopg.Connection[Any], older_than_seconds: float, by: str) -> list[int]:

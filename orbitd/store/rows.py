@@ -179,3 +179,24 @@ class Sweep:
     last_seq: int
     safe_seq: int
     found: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a look has found: lanes with pending runs, the number of the first in each, and how many there are, up to a limit.
+
+    `next_due_seconds` is None when nothing is delayed, 0 or less when something is due.
+    """
+
+    lanes: list[int]
+    seqs: list[int]
+    counts: list[int]
+    next_due_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """A run that was in nobody's hands, and where it is now: interrupted or pending; failed, if it had crashed too often."""
+
+    run_id: int
+    state: RunState

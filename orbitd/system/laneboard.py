@@ -104,6 +104,10 @@ class LaneBoard:
         ranks = sorted([*self._unboarded, *(self._ranks[at] for at in rung if at in self._ranks)])
         return self.all_of(lanes[rank] for rank in ranks)
 
+    def is_rung(self, lanes: Iterable[int]) -> bool:
+        """Whether there may be work in one of these lanes, as far as the board knows."""
+        return any((at := self._at(lane)) is not None and self._rung[at] != self._seen[at] for lane in lanes)
+
     def all_of(self, lanes: Iterable[int]) -> list[Look]:
         """All these lanes, whether they are worth asking or not."""
         return [self._look(lane, self._at(lane)) for lane in lanes]

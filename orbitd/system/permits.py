@@ -23,6 +23,11 @@ class Permits:
         return os.eventfd(count, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     @property
+    def are_counted(self) -> bool:
+        """Whether there is a limit."""
+        return self._fd is not None
+
+    @property
     def are_left(self) -> bool:
         """Whether somebody could take one just now."""
         if self._fd is None:

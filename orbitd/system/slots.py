@@ -1,14 +1,15 @@
 """The memory that the arbiter shares with its children: one memfd, one record a slot, one writer a field.
 
-    header        4096 bytes   host and lease (the janitor writes), pause, log level, whether somebody waits for idle
-                               children, and for how long all of us were frozen (the arbiter writes)
+    header        4096 bytes   host and lease, and whether a child that becomes idle shall ring for the janitor (the janitor
+                               writes), pause, log level, whether somebody waits for idle children, and for how long all
+                               of us were frozen (the arbiter writes)
     records       max_slots × 256 bytes
     claims pages  max_slots × 4096 bytes
     lane board    max_boarded × 40 bytes, see `laneboard`
 
 Every word is an aligned 8-byte integer, stored at once. The claims page is the child's will: it writes what it is about to
 ask for *before* it asks, so that a claim that commits after its death is found. Beside the memory each slot has a *bell*
-(an eventfd that wakes an idle child) and a *stack file* (see `stacks`).
+(an eventfd that wakes an idle child) and a *stack file* (see `stacks`); the last bell is the janitor's.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MAX_SLOTS = 64
 MAX_LANES = 128
 MAX_HELD = 64
 
-LAYOUT = 2
+LAYOUT = 3
 """Of all this; to be raised when something moves, or means something else."""
 
 _WORD = 8
@@ -83,6 +84,7 @@ class Header(_Words):
     is_awaited = _Word(7)
     frozen_seconds = _Seconds(8)
     found_by_sweep = _Word(9)
+    tells_idle = _Word(10)
     layout = _Word(511)
 
 
@@ -146,7 +148,7 @@ class Record(_Words):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A run that the child holds. `begun` once user code was entered."""
+    """A run that the child holds. `begun`: user code was entered for it last, so that a death is charged to it."""
 
     lane: int
     seq: int
@@ -165,7 +167,12 @@ class Will:
 
 
 class ClaimsPage(_Words):
-    """What the child holds and asks: token asked, number of lanes, the lanes, number held, then five words for each held run."""
+    """What the child holds and asks: token asked, number of lanes, the lanes, number held, then five words for each held run.
+
+    A held run keeps its place there; one that was reported or handed back before the others has the token 0.
+    """
+
+    _begun_at = _HELD_AT + _HELD_WORDS - 1
 
     def ask(self, token: int, lanes: Sequence[int]) -> None:
         """Before a claim is sent: under this token, of these lanes. More than MAX_LANES are not written: none means all."""
@@ -180,24 +187,37 @@ class ClaimsPage(_Words):
         """The claim was answered, or is known to have failed."""
         self.words[0] = 0
 
-    def hold(self, lane: int, seq: int, run_id: int, token: int) -> None:
-        """The answer has brought this run; its user code has not begun."""
-        self._write(0, (lane, seq, run_id, token, 0))
-        self.words[_HELD_AT - 1] = 1
+    def hold(self, fences: Sequence[tuple[int, int, int, int]]) -> None:
+        """The answer has brought these runs (lane, seq, run, token), in place of those held before; none has begun."""
+        self.words[_HELD_AT - 1] = 0
+        for index, (lane, seq, run_id, token) in enumerate(fences):
+            self._write(index, (lane, seq, run_id, token, 0))
+        self.words[_HELD_AT - 1] = len(fences)
 
-    def begin(self) -> None:
-        """User code is entered: from now on a death is charged to the run."""
-        self.words[_HELD_AT + _HELD_WORDS - 1] = 1
+    def begin(self, index: int) -> None:
+        """User code is entered for this run: from now on a death is charged to it, and no more to the one before."""
+        self.words[self._begun_at] = 0
+        self._begun_at = _HELD_AT + index * _HELD_WORDS + _HELD_WORDS - 1
+        self.words[self._begun_at] = 1
 
-    def let_go(self) -> None:
-        """The outcome is committed."""
+    def let_go(self, index: int) -> None:
+        """The run is no longer ours: its outcome is committed, or it was handed back."""
+        self.words[_HELD_AT + index * _HELD_WORDS + _HELD_WORDS - 2] = 0
+
+    def let_all_go(self) -> None:
+        """Nothing is held."""
         self.words[_HELD_AT - 1] = 0
 
     def read(self) -> Will:
         """A copy, for whoever takes the runs back."""
         count = max(0, min(self.words[_HELD_AT - 1], MAX_HELD))
         lanes = self.words[2 : 2 + max(0, min(self.words[1], MAX_LANES))]
-        return Will(tuple(self._read(index) for index in range(count)), self.words[0], tuple(lanes) if self.words[0] else ())
+        held = tuple(held for held in map(self._read, range(count)) if held.token)
+        return Will(held, self.words[0], tuple(lanes) if self.words[0] else ())
+
+    def holds(self, run_id: int) -> bool:
+        """Whether the child holds this run, which may be waiting for its turn."""
+        return any(held.run_id == run_id for held in self.read().held)
 
     @property
     def is_empty(self) -> bool:
@@ -266,7 +286,7 @@ class SharedSlots(SlotMemory):
         """New and empty; the arbiter's. `most_runs`: so many runs are begun in all, and no more."""
         fd = os.memfd_create(_NAME)
         os.ftruncate(fd, _size(MAX_SLOTS))
-        bells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(MAX_SLOTS)]
+        bells = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(MAX_SLOTS + 1)]
         stacks = [os.memfd_create(f"orbitd-stack-{index}") for index in range(MAX_SLOTS)]
         slots = cls(fd, bells, stacks, None if most_runs is None else Permits.create(most_runs))
         slots.header.layout = LAYOUT
@@ -297,6 +317,16 @@ class SharedSlots(SlotMemory):
     def ring(self, slot: int) -> None:
         """Wake the slot's child if it is idle. A bell that rings already stays as it is."""
         os.eventfd_write(self.bells[slot], 1)
+
+    @property
+    def janitor_bell(self) -> int:
+        """The descriptor that a child rings when it becomes idle, if `header.tells_idle`."""
+        return self.bells[MAX_SLOTS]
+
+    def tell_idle(self) -> None:
+        """A child has become idle: tell the janitor, if it wants to know."""
+        if self.header.tells_idle:
+            os.eventfd_write(self.janitor_bell, 1)
 
     def clear(self, slot: int) -> None:
         """Make a slot ready for its next child."""

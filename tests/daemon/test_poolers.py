@@ -118,8 +118,11 @@ def test_after_a_failover_the_daemon_works_on_the_new_primary(begin: Begin, pair
     daemon.await_status(lambda status: status["state"] == "running" and status["children"]["ready"] == 2)
 
 
-def test_after_an_outage_the_children_do_not_all_connect_at_once(begin_apart: Begin, own_cluster: Cluster) -> None:
-    daemon = begin_apart(WORK, **{"children.count": 16})
+def test_after_an_outage_the_children_do_not_all_connect_at_once(begin: Begin, own_cluster: Cluster) -> None:
+    store.migrate(around(own_cluster.dsn()))
+    daemon = begin(WORK, start=False, **{"children.count": 16})
+    daemon.use_database(around(own_cluster.dsn()))
+    daemon.start()
     own_cluster.stop()
     daemon.await_status(lambda status: status["state"] == "waiting_database")
     own_cluster.start()

@@ -154,6 +154,7 @@ def test_a_child_that_the_database_refuses_can_be_drained(begin: Begin) -> None:
     assert daemon.stop() == 0
 
 
+@pytest.mark.timeout(60)  # a pooler answers late that the server is gone
 def test_a_pause_during_an_outage_holds_when_the_database_is_back(begin_apart: Begin, own_cluster: Cluster) -> None:
     daemon = begin_apart(WORK, **{"host.lease": "60s", "poll.interval": "200ms"})
     own_cluster.stop("fast")

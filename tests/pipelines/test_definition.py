@@ -128,6 +128,7 @@ def test_a_bad_name_is_refused(name: Any) -> None:
         {"backoff": []},
         {"backoff": "fast"},
         {"backoff": ["1m", "soon"]},
+        {"on_lease_lost": "panic"},
         {"priority": 3},
         {"priority": -3},
         {"queue": ""},

@@ -64,6 +64,10 @@ def test_no_child_is_an_error_but_not_while_starting_or_stopping_nor_when_none_i
     assert codes(Facts(target=0)) == []
 
 
+def test_a_run_that_only_a_look_in_full_has_found_is_told() -> None:
+    assert codes(Facts(found_by_sweep=1)) == ["overlooked_runs"]
+
+
 def test_the_gravest_finding_counts() -> None:
     findings = list(judge(Facts(target=2, is_paused=True, stuck_runs=3), Bounds(), frozenset()))
     assert [finding.status for finding in findings] == [Status.ERROR, Status.WARNING, Status.WARNING]
@@ -78,6 +82,7 @@ def test_the_gravest_finding_counts() -> None:
         failures_in_row=st.integers(0, 9),
         silent_seconds=st.floats(0, 600),
         stuck_runs=st.integers(0, 2),
+        found_by_sweep=st.integers(0, 2),
         able=st.integers(0, 2),
         target=st.integers(0, 2),
         is_starting=st.booleans(),

@@ -50,7 +50,7 @@ def test_a_batch_goes_each_its_way_and_brings_the_next(fleet: Fleet) -> None:
         Report.retry(runs[1].fence, 3600, FAILURE),
         Report.failed(runs[2].fence, FAILURE),
         Report.snoozed(runs[3].fence, 3600),
-        dataclasses.replace(Report.succeeded(runs[4].fence, "null"), seconds=60.0),
+        Report.succeeded(runs[4].fence, "null", seconds=60.0),
         Report.interrupted(runs[5].fence, FAILURE),
     ]
     answer = store.finish_and_claim(child.conn, child.child_id, reports[::-1], Ask.of(child.lanes, 6))

@@ -228,6 +228,7 @@ def test_a_commit_is_never_cancelled(own_fleet: Fleet) -> None:
 
 def test_bells_that_ring_during_another_call_are_kept(fleet: Fleet) -> None:
     listener = fleet.listener()
+    store.doze(listener, {}, 1)
     child = fleet.worker("p")
     fleet.enqueue("p")
     for _ in range(3):

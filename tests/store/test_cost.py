@@ -39,6 +39,9 @@ def hold(fleet: Fleet, child: Child, held: Claimed) -> bool:
 
 ACTS: dict[str, Act] = {
     "enqueue": lambda fleet, *_: fleet.enqueue("p", key="k"),
+    "enqueue again": lambda fleet, *_: [store.enqueue(fleet.conn, "p", key="k", key_for_seconds=60) for _ in range(2)],
+    "enqueue many": lambda fleet, *_: store.enqueue_many(fleet.conn, [{"pipeline": "p", "key": str(n)} for n in range(3)]),
+    "prune keys": lambda fleet, *_: fleet.value("SELECT orbit.prune_keys()"),
     "claim": lambda _, child, __: child.must_claim(),
     "finish": lambda _, child, held: child.succeed(held.fence),
     "claim many": lambda _, child, __: len(claim_many(child)) == BATCH,

@@ -311,6 +311,7 @@ def test_a_database_without_partitions_for_today_still_takes_runs(own_fleet: Fle
 
 def test_a_bell_rings_for_what_is_ready_and_for_what_falls_due(fleet: Fleet) -> None:
     listener = fleet.listener()
+    store.doze(listener, {}, 1)
     child = fleet.worker("p")
     fleet.enqueue("p")
     fleet.enqueue("p", in_seconds=60)
@@ -326,7 +327,7 @@ def test_a_bell_rings_for_what_is_ready_and_for_what_falls_due(fleet: Fleet) -> 
 def bells(listener: store.Connection) -> list[tuple[int, int]]:
     listener.execute("SELECT 1")
     payloads = [bell.payload.split() for bell in listener.heard()]
-    return [(int(lane), int(count)) for lane, _, count in payloads]
+    return [(int(lane), int(count)) for lane, _, count, _ in payloads]
 
 
 def test_arguments_come_back_as_the_text_that_postgres_keeps(fleet: Fleet) -> None:

@@ -558,13 +558,65 @@ def test_reconcile_goes_on_past_a_row_that_cannot_be_moved(fleet: Fleet) -> None
     assert fleet.state(fences[1].run_id) is RunState.RUNNING
 
 
-def test_reconcile_works_through_more_than_a_batch(fleet: Fleet) -> None:
+def test_reconcile_works_through_more_than_a_batch_and_lets_others_do_something_in_between(fleet: Fleet) -> None:
     child = fleet.worker("p")
-    store.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 1100)
+    store.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 110)
     claims = itertools.takewhile(lambda claimed: claimed is not None, iter(child.claim, object()))
-    assert sum(1 for _ in claims) == 1100
-    assert store.end_host(fleet.conn, fleet.boot_id(child.host_id), "stopped", "resume") == 1100
+    assert sum(1 for _ in claims) == 110
+    pauses: list[None] = []
+    assert store.end_host(fleet.conn, fleet.boot_id(child.host_id), "stopped", "resume", lambda: pauses.append(None)) == 110
+    assert len(pauses) == 2
     fleet.check_settled()
+
+
+def test_reconcile_goes_on_past_more_bad_rows_than_a_batch_holds(fleet: Fleet) -> None:
+    """Complaint 29: one row that cannot be recovered dropped the rest of its batch."""
+    child = fleet.worker("p")
+    store.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 61)
+    fences = [child.must_claim().fence for _ in range(61)]
+    clash = "INSERT INTO orbit.outcomes (run_id, token, attempt, reported, outcome) VALUES (%s, %s, 1, false, 'interrupted')"
+    for fence in fences[:60]:
+        fleet.conn.execute(clash, [fence.run_id, fence.token])
+    fleet.crash(child)
+    assert store.reconcile(fleet.conn, "resume") == 1
+    assert fleet.state(fences[60].run_id) is RunState.PENDING
+
+
+def test_a_host_that_cannot_be_ended_now_does_not_stop_the_rescue_of_another(fleet: Fleet) -> None:
+    """Complaint 29: one that cannot be recovered dropped the rest."""
+    stuck, lost = Fates(fleet), Fates(fleet)
+    with stuck.victim.conn.transaction():
+        stuck.victim.conn.execute("SELECT FROM orbit.children WHERE id = %s FOR KEY SHARE", [stuck.victim.child_id])
+        assert lost.rescue() == 1
+        assert fleet.state(stuck.run_id) is RunState.RUNNING
+    assert lost.rescue() == 1
+    fleet.check_settled()
+
+
+def test_a_run_that_ended_while_its_host_was_judged_stays_as_it_ended(fleet: Fleet) -> None:
+    """Complaint 1: riverqueue/river#1302, a rescuer read "running", then updated by id: a completed run was tried again."""
+    fates, other = Fates(fleet), fleet.connect()
+    with fates.victim.conn.transaction():
+        assert fates.victim.succeed(fates.fence)
+        rescue = fleet.in_background(other, lambda: store.rescue(other, fates.judge, "resume"))
+        assert not rescue.until_blocked_or_done()
+    assert rescue.result() == 0
+    assert store.reconcile(fleet.conn, "resume") == 0
+    assert fleet.state(fates.run_id) is RunState.SUCCEEDED
+    assert fleet.crash(fates.victim, fates.fence) == []
+    assert fleet.state(fates.run_id) is RunState.SUCCEEDED
+    fleet.check_settled()
+
+
+def test_a_host_of_the_same_name_and_pid_is_another_host(fleet: Fleet) -> None:
+    """Complaint 15: oban-bg/oban#862, a node's name was used again, and its orphans were taken for alive."""
+    fates = Fates(fleet)
+    name = fleet.value("SELECT name FROM orbit.hosts WHERE id = %s", fates.victim.host_id)
+    again = store.register(fleet.conn, boot_id="another", name=str(name), pid=1, version="1", lease_seconds=20)
+    assert again != fates.victim.host_id
+    assert fates.rescue() == 1
+    assert fleet.state(fates.run_id) is RunState.PENDING
+    assert store.beat(fleet.conn, again, 20).alive
 
 
 def test_a_run_out_of_attempts_fails_by_its_childs_report_only(fleet: Fleet) -> None:

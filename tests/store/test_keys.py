@@ -58,6 +58,14 @@ def test_a_key_for_a_period_answers_with_its_run_after_the_end(fleet: Fleet, sta
     fleet.check()
 
 
+def test_an_audit_finds_no_fault_with_kept_keys_and_finds_those_that_say_something_else_than_their_runs(fleet: Fleet) -> None:
+    ended(fleet, fleet.worker("p"), key="ended")
+    ask(fleet.conn, "live")
+    assert store.audit(fleet.conn).counts == {}
+    fleet.conn.execute("UPDATE orbit.keys SET run_ended = NOT run_ended")
+    assert store.audit(fleet.conn).counts == {"key_left": 2}
+
+
 def test_a_run_that_was_cancelled_while_it_waited_keeps_its_key_for_the_period(fleet: Fleet) -> None:
     run_id = ask(fleet.conn).id
     store.cancel(fleet.conn, run_id, "anna")
@@ -226,6 +234,18 @@ def test_an_enqueue_while_a_failed_run_is_taken_out_of_the_dead_letters_finds_th
     fleet.check()
 
 
+def test_an_enqueue_that_is_about_to_take_a_key_over_sees_that_its_run_is_retried(fleet: Fleet) -> None:
+    run_id, other = ended(fleet, fleet.worker("p"), RunState.FAILED), fleet.connect()
+    let_periods_end(fleet)
+    with fleet.conn.transaction():
+        fleet.conn.execute("SELECT FROM orbit.keys FOR UPDATE")
+        racing = fleet.in_background(other, lambda: ask(other))
+        racing.until_blocked()
+        store.retry(fleet.conn, run_id, "anna")
+    assert racing.result() == Enqueued(run_id, False, RunState.PENDING)
+    fleet.check()
+
+
 def test_a_failed_run_is_not_retried_while_another_has_its_key(fleet: Fleet) -> None:
     child = fleet.worker("p")
     failed = ended(fleet, child, RunState.FAILED)
@@ -243,7 +263,7 @@ def test_a_failed_run_is_not_retried_while_another_has_its_key(fleet: Fleet) -> 
 def test_a_dead_letter_that_is_deleted_takes_its_key_along(fleet: Fleet) -> None:
     run_id = ended(fleet, fleet.worker("p"), RunState.FAILED)
     store.dlq_delete(fleet.conn, run_id)
-    assert ask(fleet.conn).created
+    assert keys(fleet) == []
     fleet.check()
 
 

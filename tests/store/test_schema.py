@@ -11,15 +11,15 @@ import pytest
 from orbitd import client, store
 from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
-from orbitd.store import Beat, Claimed, Connection, Enqueued, Lane, Outcome, Place, Report, queries
+from orbitd.store import Beat, Claimed, Connection, Enqueued, Lane, Outcome, Place, Report, Sight, queries
 from orbitd.store.rights import WhoWeAre
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.addresses import around
 
-FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps", "upkeep"]
+FILES = ["acts", "claims", "deadletters", "hosts", "lists", "recovery", "rights", "runs", "steps", "upkeep", "waking"]
 STATEMENTS = [(file, name) for file in FILES for name in queries.load(file)]
 
-INLINED = {"next_run_id", "fault_in_request"}
+INLINED = {"next_run_id", "fault_in_request", "fault_in_options"}
 """Functions in the language SQL, which become part of the statement that calls them."""
 
 DATACLASSES = {
@@ -27,6 +27,7 @@ DATACLASSES = {
     "lanes_of": Lane,
     "place": Place,
     "beat": Beat,
+    "look": Sight,
     "who_we_are": WhoWeAre,
 }
 
@@ -143,6 +144,8 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.register_pipelines(conn, child.host_id, [store.PipelineSpec("unknown", "q", 0, "{}", 3, 3)])
         store.beat(conn, child.host_id, 20)
         store.sweep(conn, dict.fromkeys(child.lanes, 0))
+        store.doze(conn, {}, 1)
+        store.stay_awake(conn, 1)
         fence = child.must_claim().fence
         store.resume(conn, fence.run_id, "me")
         tour.crash(child, fence, mode="hold")

@@ -241,8 +241,7 @@ def pg_dump(fleet: Fleet) -> Iterator[None]:
     fleet.conn.execute("CREATE TABLE public.bulk AS SELECT repeat(md5(i::text), 100) FROM generate_series(1, 1000) AS i")
     with subprocess.Popen([program, "--dbname", fleet.dsn], stdout=subprocess.PIPE) as dump:
         assert dump.stdout
-        while not fleet.rows("SELECT FROM pg_stat_activity WHERE application_name = 'pg_dump' AND wait_event = 'ClientWrite'"):
-            assert dump.poll() is None
+        assert any(line.startswith(b"COPY public.bulk") for line in dump.stdout)
         yield
         assert dump.stdout.read()
         assert dump.wait() == 0
@@ -320,6 +319,11 @@ def test_what_is_kept_aside_goes_with_the_runs(own_fleet: Fleet) -> None:
     assert count(own_fleet, "run_progress") == 0
 
 
+def test_keys_whose_period_is_over_go_too(own_fleet: Fleet) -> None:
+    own_fleet.conn.execute("INSERT INTO orbit.keys SELECT 'p', i::text, i, clock_timestamp(), true FROM generate_series(1, 1500) AS i")
+    assert store.prune_rows(own_fleet.conn, MONTH) == 1500
+
+
 def test_no_table_is_partitioned_by_a_column_that_any_statement_updates(unwritten: Fleet) -> None:
     """Complaint 17: oban-bg/oban#1030."""
     query = """
@@ -384,10 +388,32 @@ def test_the_session_that_holds_the_horizon_is_named_and_not_those_that_see_what
                 own_fleet.enqueue("p")
             holder = store.horizon(own_fleet.conn)
     assert holder is not None
-    assert (holder.kind, holder.name, holder.application) == ("session", str(culprit.info.backend_pid), "test")
+    assert (holder.kind, holder.name) == ("session", str(culprit.info.backend_pid))
+    assert holder.application == culprit.info.get_parameters()["application_name"]
     assert holder.state == "idle in transaction"
     assert holder.transactions >= 3
     assert holder.seconds is not None
+
+
+@pytest.fixture
+def stranger(own_fleet: Fleet) -> Iterator[store.Connection]:
+    """A connection of a role that may see nothing of others."""
+    conn = own_fleet.connect()
+    conn.execute("CREATE ROLE orbit_test_stranger")
+    conn.execute("SET ROLE orbit_test_stranger")
+    yield conn
+    conn.execute("RESET ROLE")
+    conn.execute("DROP ROLE orbit_test_stranger")
+
+
+def test_a_writer_is_found_by_a_role_that_may_not_see_what_it_does(own_fleet: Fleet, stranger: store.Connection) -> None:
+    culprit = own_fleet.connect()
+    with culprit.transaction():
+        culprit.execute("SELECT pg_current_xact_id()")
+        own_fleet.enqueue("p")
+        holder = store.horizon(stranger)
+    assert holder is not None
+    assert (holder.kind, holder.name, holder.seconds) == ("session", str(culprit.info.backend_pid), None)
 
 
 # --- the janitor's thread ---

@@ -109,9 +109,11 @@ class Traffic:
         return int(row[0][0])
 
     def wait_until_done(self, seconds: float) -> None:
-        """Until nothing is left, or the time is over."""
-        deadline = time.monotonic() + seconds
+        """Until nothing is left, or for so long nothing has been finished."""
+        finished, deadline = 0, time.monotonic() + seconds
         while self.left() and time.monotonic() < deadline and not self._errors:
+            if len(self.finished) > finished:
+                finished, deadline = len(self.finished), time.monotonic() + seconds
             time.sleep(0.05)
 
     def lost(self) -> set[int]:
@@ -224,7 +226,7 @@ class Traffic:
                 lanes = [lane.id for lane in store.lanes_of(conn, PIPELINES)]
                 while not self.is_over:
                     if not will.held:
-                        ask = search.begin(lanes, is_board_fresh=True)
+                        ask = search.begin(lanes, {}, is_board_fresh=True)
                         will.asked = (ask.token, list(ask.floors))
                         will.held = self._claim(conn, child_id, search, ask, dice)
                         will.asked = None

@@ -53,7 +53,7 @@ def test_neighbouring_slots_do_not_touch(slots: SharedSlots) -> None:
         slots.records[index].run_id = index
         slots.records[index].pipeline = "x" * 500
         slots.claims[index].ask(index + 1, range(MAX_LANES))
-        slots.claims[index].hold(1, 2, index, 4)
+        slots.claims[index].hold([(1, 2, index, 4)])
     for index in range(MAX_SLOTS):
         assert slots.records[index].run_id == index
         assert len(slots.records[index].pipeline) == 120
@@ -65,23 +65,23 @@ def test_the_will_tells_what_is_held_and_what_was_asked(slots: SharedSlots) -> N
     page = slots.claims[0]
     assert page.read() == Will((), 0, ())
     page.ask(11, [1, 2])
-    page.hold(1, 20, 300, 11)
+    page.hold([(1, 20, 300, 11)])
     page.settle()
     assert page.read().held == (Held(1, 20, 300, 11, begun=False),)
     assert page.read().asked_lanes == ()
-    page.begin()
+    page.begin(0)
     page.ask(12, [1])
     will = page.read()
     assert (will.held[0].begun, will.asked_token, will.asked_lanes) == (True, 12, (1,))
-    page.let_go()
+    page.let_all_go()
     assert page.read().held == ()
-    page.hold(1, 21, 301, 12)
+    page.hold([(1, 21, 301, 12)])
     assert not page.read().held[0].begun
 
 
 def test_a_cleared_slot_remembers_nothing(slots: SharedSlots) -> None:
     slots.records[0].run_id = 5
-    slots.claims[0].hold(1, 2, 3, 4)
+    slots.claims[0].hold([(1, 2, 3, 4)])
     os.write(slots.stacks[0], b"Fatal Python error")
     assert slots.stack(0).read() == "Fatal Python error"
     slots.clear(0)

@@ -11,6 +11,12 @@
 CREATE SEQUENCE orbit.run_numbers AS bigint CACHE 1;
 CREATE SEQUENCE orbit.ready_numbers AS bigint CACHE 1;
 
+-- Whether producers have to ring, see doze: some janitor sleeps while bells_wanted is ahead of bells_heard. Sequences, because they
+-- are changed in place and seen at once: a row would be another version at each change, to be walked by every producer.
+CREATE SEQUENCE orbit.bells_wanted AS bigint CACHE 1;
+CREATE SEQUENCE orbit.bells_heard AS bigint CACHE 1;
+SELECT setval('orbit.bells_wanted', 1), setval('orbit.bells_heard', 1);
+
 
 -- ------------------------------------------------------------------------------------------------------------ who works
 

@@ -23,7 +23,7 @@ SELECT id, queue, pipeline, priority
 -- Every few seconds, and when a bell rings.
 SELECT alive, server_since, last_seq, lease_seconds_left, lanes, lanes_with_work, first_seqs, next_due_seconds, others_lapsed,
        cancel_runs, cancel_children
-  FROM orbit.beat(%(host)s::int, %(lease_seconds)s::float8, %(lanes)s::int[], %(floors)s::bigint[]);
+  FROM orbit.beat(%(host)s::int, %(lease_seconds)s::float8, %(lanes)s::int[], %(floors)s::bigint[], %(probes)s::boolean);
 
 -- name: sweep
 -- While there are claims: who has committed late?
@@ -67,4 +67,7 @@ SELECT orbit.end_missing_children(%(host)s::int, %(living)s::int[]) AS ended;
 
 -- name: reconcile
 -- After a host was ended, at a janitor's start, and once a minute; and when a person recovers what was lost.
-SELECT run_id, state FROM orbit.reconcile(%(hold)s::boolean, %(older_than)s::float8, %(limit)s::int);
+SELECT run_id, state, lane, seq
+  FROM orbit.reconcile(
+           %(hold)s::boolean, %(older_than)s::float8, %(after_lane)s::int, %(after_seq)s::bigint, %(limit)s::int
+       );

@@ -42,7 +42,7 @@ SELECT orbit.prune_resolved(clock_timestamp() - make_interval(secs => %(failed)s
 
 -- name: prune_keys
 -- Keys whose period is over.
-SELECT orbit.prune_keys(%(limit)s::int);
+SELECT orbit.prune_keys(%(limit)s::int) AS gone;
 
 -- name: prune_leftovers
 -- What is kept aside of runs.
@@ -73,16 +73,22 @@ SELECT name, extract(epoch FROM every)::float8 AS every_seconds, extract(epoch F
 -- name: horizon
 -- Once a minute: who holds back vacuum most, so that the dead rows of all tables stay. Of two with the same age the one that came
 -- first; the other only sees what it holds. A writer counts in whichever database, because every snapshot is held by it.
--- What a role may not see of others is null.
+-- Without pg_read_all_stats a role sees of others only that they write, from pg_locks, and not since when.
 SELECT holder.kind, holder.name, holder.application, holder."user", holder.state, holder.seconds, holder.transactions
   FROM (
        SELECT 'session' AS kind, a.pid::text AS name, a.application_name AS application, a.usename::text AS "user", a.state,
               extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds,
-              greatest(age(a.backend_xmin), age(a.backend_xid)) AS transactions
+              greatest(age(a.backend_xmin), written.age) AS transactions
          FROM pg_stat_activity a
-        WHERE (a.backend_xid IS NOT NULL
+         LEFT JOIN (
+              SELECT l.pid, max(age(l.transactionid)) AS age
+                FROM pg_locks l
+               WHERE l.locktype = 'transactionid' AND l.granted AND l.mode = 'ExclusiveLock'
+               GROUP BY l.pid
+              ) AS written ON written.pid = a.pid
+        WHERE (written.age IS NOT NULL
                OR a.backend_xmin IS NOT NULL AND (a.datname = current_database() OR a.backend_type = 'walsender'))
-          AND a.pid <> pg_backend_pid() AND a.backend_type <> 'autovacuum worker'
+          AND a.pid <> pg_backend_pid() AND a.backend_type IS DISTINCT FROM 'autovacuum worker'
           AND a.pid NOT IN (SELECT v.pid FROM pg_stat_progress_vacuum v)
         UNION ALL
        SELECT 'prepared', p.gid, NULL, p.owner::text, 'prepared', extract(epoch FROM clock_timestamp() - p.prepared)::float8,

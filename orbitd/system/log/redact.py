@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 MASK = "********"
 
@@ -24,8 +25,10 @@ def set_secret_names(patterns: Iterable[str]) -> None:
     global _secret_name  # noqa: PLW0603 - one log, one list
     joined = "|".join(fnmatch.translate(pattern) for pattern in patterns)
     _secret_name = re.compile(joined, re.IGNORECASE) if joined else None
+    is_secret.cache_clear()
 
 
+@lru_cache(maxsize=256)
 def is_secret(name: str) -> bool:
     """True for a name whose value is not for the log."""
     return _secret_name is not None and _secret_name.match(name) is not None
@@ -35,4 +38,6 @@ def masked(text: str) -> str:
     """The text without the passwords that it holds."""
     if "://" in text:
         text = _IN_URL.sub(rf"\1{MASK}@", text)
-    return _IN_PAIR.sub(rf"\1{MASK}", text)
+    if "password" in text.casefold():
+        text = _IN_PAIR.sub(rf"\1{MASK}", text)
+    return text

@@ -279,7 +279,10 @@ def is_waiting_for_a_lock(conn: Connection) -> bool:
     return bool(conn.execute(query).fetchall()[0][0])
 
 
-def test_the_database_that_goes_away_in_mid_wait_is_told(orbitctl: Orbitctl, dsn: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "hint"), [((), "look with orbitctl runs before you repeat it"), (("--key", "k"), "repeat it: its key")]
+)
+def test_the_database_that_goes_away_in_mid_wait_is_told(orbitctl: Orbitctl, dsn: str, options: tuple[str, ...], hint: str) -> None:
     def cut_off() -> None:
         with connect(dsn, connect_timeout_seconds=5, call_timeout_seconds=10, application_name="test") as conn:
             query = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'orbitctl'"
@@ -288,7 +291,8 @@ def test_the_database_that_goes_away_in_mid_wait_is_told(orbitctl: Orbitctl, dsn
 
     cutting = threading.Thread(target=cut_off)
     cutting.start()
-    called = orbitctl("enqueue", "a.b", "--wait")
+    called = orbitctl("enqueue", "a.b", "--wait", *options)
     cutting.join()
     assert called.code == 69
+    assert hint in called.err
     assert "Traceback" not in called.err

@@ -3,16 +3,17 @@
 -- has ended the host, but it counts as steady only from now on.
 --     lanes              all lanes of the host's pipelines, in the order in which to ask them
 --     lanes_with_work    those of them with a pending run, searched from the floors that the host gives (p_floors, beside
---                        p_lanes; others in full), or among the runs that were taken back
+--                        p_lanes; others in full), or among the runs that were taken back; p_lanes empty: not looked for
 --     first_seqs         the number of each one's first
 --     server_since, last_seq   as sweep
 --     next_due_seconds   until the next delayed run falls due; 0: more than one beat could move is due already
 --     cancel_*           running runs of this host whose cancel was asked for, with the child that has each
 --     others_lapsed      another host's lease has lapsed: there may be somebody to rescue
+-- p_probes: the session rings for itself, at commit, on a channel of its own; a listener that does not hear that is deaf.
 -- Nothing here waits for a lock that a producer or a child may hold for long: a beat that hangs would lose the lease.
 -- Locks: hosts; then as promote, then as sort_catch_all; then as first_returned.
 CREATE OR REPLACE FUNCTION orbit.beat(
-    p_host int, p_lease_seconds float8, p_lanes int[], p_floors bigint[],
+    p_host int, p_lease_seconds float8, p_lanes int[], p_floors bigint[], p_probes boolean,
     OUT alive boolean, OUT server_since timestamptz, OUT last_seq bigint, OUT lease_seconds_left float8,
     OUT lanes int[], OUT lanes_with_work int[], OUT first_seqs bigint[],
     OUT next_due_seconds float8, OUT cancel_runs bigint[], OUT cancel_children int[], OUT others_lapsed boolean
@@ -41,6 +42,10 @@ BEGIN
         RETURN;
     END IF;
 
+    IF p_probes THEN
+        PERFORM pg_notify('orbit_probe_' || pg_backend_pid(), '');
+    END IF;
+
     v_more := orbit.promote(c_batch) = c_batch;
     v_more := orbit.sort_catch_all(p_host, c_batch) = c_batch OR v_more;
 
@@ -54,7 +59,7 @@ BEGIN
       LEFT JOIN LATERAL (
            SELECT v.seq
              FROM orbit.live v
-            WHERE v.lane = l.id AND v.seq >= coalesce(known.floor, 0) AND v.state = 0
+            WHERE v.lane = l.id AND v.seq >= coalesce(known.floor, 0) AND v.state = 0 AND p_lanes <> '{}' IS NOT FALSE
             ORDER BY v.lane, v.seq
             LIMIT 1
            ) AS first ON true

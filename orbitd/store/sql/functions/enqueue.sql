@@ -11,6 +11,6 @@ CREATE OR REPLACE FUNCTION orbit.enqueue(
 LANGUAGE plpgsql
 AS $$
 BEGIN
-    RETURN (SELECT o_id FROM orbit.insert_run(pipeline, args, key, key_for, run_at, tenant, priority, queue));
+    RETURN (orbit.insert_run(pipeline, args, key, key_for, run_at, tenant, priority, queue)).o_id;
 END
 $$;

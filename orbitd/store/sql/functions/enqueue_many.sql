@@ -67,7 +67,10 @@ BEGIN
                          'it may have pipeline, args, key, key_for, run_at, run_in, tenant, priority, queue'
                     ]
                     ELSE coalesce(
-                         orbit.fault_in_request(a.pipeline, a.args, a.key, a.key_for, a.run_at, a.tenant, a.priority, a.queue),
+                         orbit.fault_in_request(a.pipeline, a.args),
+                         CASE WHEN num_nonnulls(a.key, a.key_for, a.run_at, a.tenant, a.priority, a.queue) > 0
+                              THEN orbit.fault_in_options(a.key, a.key_for, a.run_at, a.tenant, a.priority, a.queue)
+                         END,
                          CASE WHEN NOT (a.args ?& p.needs AND coalesce(a.args - p.takes = '{}', true))
                               THEN orbit.fault_in_arguments(a.pipeline, p.needs, p.takes, a.args)
                          END

@@ -3,6 +3,7 @@
 --     succeeded, failed, cancelled -> ended     retried, snoozed -> delayed     interrupted -> pending, where it stood
 -- Pending again means the same (lane, seq), so that the run goes on at once and not behind a million others;
 -- `returned` tells all hosts of it, whose claims search further on by now.
+-- Locks: as announce_seq.
 CREATE OR REPLACE FUNCTION orbit.move_run(
     p_live orbit.live, p_outcome text, p_cause text, p_error text, p_delay_seconds float8
 ) RETURNS void
@@ -16,7 +17,7 @@ BEGIN
                attempt = p_live.attempt, errors = p_live.errors, crashes = p_live.crashes
          WHERE l.lane = p_live.lane AND l.seq = p_live.seq;
         INSERT INTO orbit.returned (lane, seq) VALUES (p_live.lane, p_live.seq);
-        PERFORM orbit.ring(p_live.lane, p_live.seq, 1);
+        PERFORM orbit.ring_all(p_live.lane, p_live.seq);
         RETURN;
     END IF;
 
@@ -27,6 +28,7 @@ BEGIN
             p_live.run_id, clock_timestamp() + make_interval(secs => least(greatest(p_delay_seconds, 0), 3e9)),
             p_live.lane, p_live.attempt, p_live.errors, p_live.crashes, p_live.flags
         );
+        PERFORM orbit.announce_seq();
         PERFORM orbit.ring(p_live.lane, 0, 0);
         RETURN;
     END IF;

@@ -1,9 +1,12 @@
--- End the hosts whose lease has lapsed: called when a beat has seen one. Returns how many.
+-- End hosts whose lease has lapsed, a few at a time: called when a beat has seen one. Returns how many.
 -- Their silence may be the database's fault. So the one who judges must itself have been steady for the length of a lease,
 -- and the server must have been up that long: after an outage the first one to come back does not rob the rest.
+-- A host that cannot be ended now (the session of one of its children still holds a lock) does not stop the others, nor us for
+-- longer than our lease: it is left for the next time.
 -- Locks: hosts, SKIP LOCKED; then as end_host.
 CREATE OR REPLACE FUNCTION orbit.rescue(p_host int) RETURNS int
 LANGUAGE plpgsql
+SET lock_timeout = '200ms'
 AS $$
 DECLARE
     v_now   timestamptz := clock_timestamp();
@@ -20,10 +23,15 @@ BEGIN
           FROM orbit.hosts h
          WHERE h.id <> p_host AND h.ended_at IS NULL AND h.lease_until < v_now
            AND greatest(v_me.steady_since, pg_postmaster_start_time()) + greatest(v_me.lease, h.lease) < v_now
-         ORDER BY h.id
+         ORDER BY random()  -- not the same ones first, if those cannot be ended
+         LIMIT 10
            FOR UPDATE SKIP LOCKED
     LOOP
-        v_ended := v_ended + orbit.end_host(v_lost, 'host_lost')::int;
+        BEGIN
+            v_ended := v_ended + orbit.end_host(v_lost, 'host_lost')::int;
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'host % cannot be ended: %', v_lost, SQLERRM;
+        END;
     END LOOP;
     RETURN v_ended;
 END

@@ -1,0 +1,135 @@
+"""Children that claim many runs at once: what waits in a hand must not suffer from what is in front of it."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orbitd import store
+from tests.daemon.conftest import Begin
+from tests.support.daemon import Daemon, eventually
+
+WORK = """
+import os, pathlib, signal, time
+from orbitd import pipeline
+
+@pipeline("short")
+def short(ctx, n=0):
+    return n
+
+@pipeline("gate", timeout="60s")
+def gate(ctx, path=None):
+    while path and not pathlib.Path(path).exists():
+        time.sleep(0.01)
+
+@pipeline("urgent", priority=2, batch=1)
+def urgent(ctx):
+    pass
+
+@pipeline("deadly", max_crashes=2)
+def deadly(ctx, at=None):
+    if at is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def enqueue_together(daemon: Daemon, pipeline: str, *args: dict[str, Any]) -> list[int]:
+    """All at once, so that one claim finds them all."""
+    with daemon.database() as connection:
+        return store.enqueue_many(connection, [{"pipeline": pipeline, "args": each} for each in args])
+
+
+def batch_of(daemon: Daemon, run_id: int) -> int:
+    """How many runs its claim has brought in all."""
+    query = "select count(*) as n from orbit.outcomes where token = (select token from orbit.outcomes where run_id = %s)"
+    return int(daemon.query(query, [run_id])[0]["n"])
+
+
+@pytest.mark.parametrize("batch", [10, "auto"])
+def test_many_short_runs_are_claimed_together_and_each_runs_once(begin: Begin, batch: int | str) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "poll.batch": batch})
+    ids = enqueue_together(daemon, "short", *({"n": n} for n in range(300)))
+    for n in (0, 150, 299):
+        assert daemon.await_run(ids[n], "succeeded")["result"] == n
+    eventually(lambda: daemon.query("select count(*) as n from orbit.live") == [{"n": 0}])
+    assert daemon.query("select count(*) as n, count(distinct run_id) as runs from orbit.outcomes") == [{"n": 300, "runs": 300}]
+    assert batch_of(daemon, ids[150]) > 1
+
+
+def test_those_behind_a_long_run_are_handed_back_uncharged_and_others_run_them(begin: Begin, tmp_path: Path) -> None:
+    daemon = begin(WORK, **{"children.count": 2, "poll.batch": 10})
+    ids = enqueue_together(daemon, "gate", {"path": str(tmp_path / "open")}, *[{}] * 5)
+    for run_id in ids[1:]:
+        assert daemon.await_run(run_id, "succeeded")["attempt"] == 1
+    assert daemon.describe(ids[0])["state"] == "running"
+    (tmp_path / "open").touch()
+    daemon.await_run(ids[0], "succeeded")
+
+
+def test_what_ended_before_a_long_run_is_told_at_once(begin: Begin, tmp_path: Path) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "poll.batch": 10})
+    ids = enqueue_together(daemon, "gate", {}, {}, {"path": str(tmp_path / "open")}, {})
+    for run_id in ids[:2]:
+        daemon.await_run(run_id, "succeeded")
+    assert daemon.slot_running(ids[2])["run"]
+    (tmp_path / "open").touch()
+    for run_id in ids[2:]:
+        assert daemon.await_run(run_id, "succeeded")["attempt"] == 1
+
+
+def test_a_crash_is_charged_to_the_run_that_was_running_and_never_to_its_neighbours(begin: Begin) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "poll.batch": 10})
+    ids = enqueue_together(daemon, "deadly", {}, {}, {"at": 1}, {}, {})
+    assert daemon.await_run(ids[2], "failed")["cause"] == "crashed:SIGKILL"
+    for run_id in ids[:2] + ids[3:]:
+        run = daemon.await_run(run_id, "succeeded")
+        assert [attempt["outcome"] for attempt in run["attempts"]] == ["succeeded"]
+
+
+def test_a_drain_hands_back_what_was_not_begun(begin: Begin, tmp_path: Path) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "poll.batch": 10, "shutdown.drain_timeout": "60s"})
+    ids = enqueue_together(daemon, "gate", {"path": str(tmp_path / "open")}, *[{}] * 3)
+    eventually(lambda: daemon.describe(ids[0])["state"] == "running")
+    daemon.signal(signal.SIGTERM)
+    for run_id in ids[1:]:
+        daemon.await_run(run_id, "pending")
+        assert daemon.describe(run_id)["attempt"] == 0
+    (tmp_path / "open").touch()
+    daemon.await_exit()
+    assert daemon.describe(ids[0])["state"] == "succeeded"
+
+
+def test_a_run_that_waits_in_a_hand_can_be_cancelled(begin: Begin, tmp_path: Path) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "poll.batch": 10})
+    ids = enqueue_together(daemon, "gate", {"path": str(tmp_path / "open")}, {}, {})
+    eventually(lambda: daemon.describe(ids[0])["state"] == "running")
+    daemon.execute(f"select orbit.cancel({ids[1]})")
+    daemon.await_run(ids[1], "cancelled")
+    (tmp_path / "open").touch()
+    daemon.await_run(ids[2], "succeeded")
+
+
+def test_a_more_urgent_run_goes_before_those_that_wait_in_a_hand(begin: Begin, tmp_path: Path) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "poll.batch": 10})
+    daemon.await_run(daemon.enqueue("urgent"), "succeeded")
+    ids = enqueue_together(daemon, "gate", *({"path": str(tmp_path / f"open{n}")} for n in range(3)))
+    eventually(lambda: daemon.describe(ids[0])["state"] == "running")
+    urgent = daemon.enqueue("urgent")
+    eventually(lambda: {daemon.describe(run_id)["state"] for run_id in ids[1:]} == {"pending"})
+    (tmp_path / "open0").touch()
+    daemon.await_run(urgent, "succeeded")
+    for n in (1, 2):
+        (tmp_path / f"open{n}").touch()
+        daemon.await_run(ids[n], "succeeded")
+
+
+def test_a_child_with_many_in_hand_that_loses_its_connection_goes_on_with_all_of_them(begin: Begin, tmp_path: Path) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "poll.batch": 10})
+    ids = enqueue_together(daemon, "gate", {}, {"path": str(tmp_path / "open")})
+    daemon.await_run(ids[0], "succeeded")
+    daemon.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'orbitd % slot 0'")
+    (tmp_path / "open").touch()
+    assert len(daemon.await_run(ids[1], "succeeded")["attempts"]) == 1

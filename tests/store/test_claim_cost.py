@@ -1,0 +1,117 @@
+"""What a claim costs must not depend on what lies in `live`: neither the plan, nor the pages that it reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from orbitd import store
+from orbitd.store import Ask, Connection
+from tests.store.fleet import Child, Fleet
+
+FILL = "INSERT INTO orbit.live (run_id, lane) SELECT n, %s FROM generate_series(1, %s) AS n"
+GOLDEN = ["Limit", "LockRows", "Index Scan using live_pkey: ((lane = ?) AND (seq >= ?)), then (state = ?)"]
+
+
+def fill(fleet: Fleet, lane: int, count: int) -> None:
+    fleet.conn.execute(FILL.encode(), [lane, count])
+
+
+# --- the plan ---
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[str]:
+    """The nodes of a plan, from the top; scans with their conditions, in which all values are alike."""
+    if "Index Cond" in plan:
+        conditions = re.sub(r"= (\([^()]*\)[^()]*|[^()]+)\)", "= ?)", f"{plan['Index Cond']}, then {plan.get('Filter')}")
+        yield f"{plan['Node Type']} using {plan['Index Name']}: {conditions}"
+    elif plan["Node Type"] != "Result":
+        yield plan["Node Type"]
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def plans_of(conn: Connection, call: Callable[[], object]) -> list[tuple[str, list[str]]]:
+    """The plans of all statements inside a call, each with its text, as the server executed them."""
+    found: list[dict[str, Any]] = []
+
+    def note(diagnostic: psycopg.errors.Diagnostic) -> None:
+        _head, _, text = (diagnostic.message_primary or "").partition("plan:\n")
+        if text:
+            found.append(json.loads(text))
+
+    conn.add_notice_handler(note)
+    try:
+        conn.execute("LOAD 'auto_explain'")
+    except psycopg.errors.UndefinedFile:
+        pytest.skip("this PostgreSQL has no auto_explain")
+    for name, value in {"log_format": "json", "log_nested_statements": "on", "log_level": "notice", "log_min_duration": "0"}.items():
+        conn.execute("SELECT set_config(%s, %s, false)", [f"auto_explain.{name}", value])
+    call()
+    conn.execute("SET auto_explain.log_min_duration = -1")
+    return [(each["Query Text"], list(nodes(each["Plan"]))) for each in found]
+
+
+@pytest.mark.parametrize("state", ["empty", "full", "full and analyzed", "bloated"])
+def test_the_pick_of_a_claim_has_one_plan_whatever_is_in_the_table(own_fleet: Fleet, state: str) -> None:
+    child = own_fleet.worker("p")
+    (lane,) = child.lanes
+    if state == "bloated":
+        own_fleet.conn.execute("ALTER TABLE orbit.live SET (autovacuum_enabled = off)")
+    if state != "empty":
+        fill(own_fleet, lane, 100_000)
+    if state == "full and analyzed":
+        own_fleet.conn.execute("ANALYZE orbit.live")
+    if state == "bloated":
+        own_fleet.conn.execute("ANALYZE orbit.live")
+        own_fleet.conn.execute("DELETE FROM orbit.live")
+    own_fleet.enqueue("p")
+    plans = plans_of(child.conn, lambda: store.claim(child.conn, child.child_id, Ask.of(child.lanes)))
+    picks = [nodes for text, nodes in plans if "SKIP LOCKED" in text and "orbit.live" in text]
+    assert picks == [GOLDEN]
+
+
+# --- the pages ---
+
+
+def pages(conn: Connection, call: Callable[[], object]) -> int:
+    """How many pages of `live` and its index a call reads."""
+    query = b"SELECT pg_stat_get_xact_blocks_fetched('orbit.live'::regclass) + pg_stat_get_xact_blocks_fetched('orbit.live_pkey'::regclass)"
+    with conn.transaction(force_rollback=True):
+        before = conn.execute(query).fetchall()[0][0]
+        call()
+        return int(conn.execute(query).fetchall()[0][0] - before)
+
+
+@pytest.fixture
+def held_fleet(own_fleet: Fleet) -> Iterator[tuple[Fleet, Child]]:
+    """Somebody reads for long: nothing that has ended since can be removed from `live`."""
+    reader = own_fleet.connect()
+    with reader.transaction():
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT FROM orbit.live")
+        yield own_fleet, own_fleet.worker("p")
+
+
+def test_a_claim_and_the_janitors_looks_read_the_same_pages_over_any_number_of_dead_rows(held_fleet: tuple[Fleet, Child]) -> None:
+    fleet, child = held_fleet
+    (lane,) = child.lanes
+    claims, full_claims, looks, beats = [], [], [], []
+    for dead in (100, 20_000):
+        fill(fleet, lane, dead)
+        fleet.conn.execute("DELETE FROM orbit.live")
+        fleet.enqueue("p")
+        floor = {lane: int(str(fleet.value("SELECT seq FROM orbit.live")))}
+        claims.append(pages(child.conn, lambda floor=floor: store.claim(child.conn, child.child_id, Ask(1, floor))))  # type: ignore[misc]
+        full_claims.append(pages(child.conn, lambda: store.claim(child.conn, child.child_id, Ask.of([lane]))))
+        looks.append(pages(child.conn, lambda floor=floor: store.sweep(child.conn, floor)))  # type: ignore[misc]
+        beats.append(pages(child.conn, lambda floor=floor: store.beat(child.conn, child.host_id, 20, floor)))  # type: ignore[misc]
+    assert claims[1] <= claims[0] + 6  # the index has a level more
+    assert looks[1] <= looks[0] + 6
+    assert beats[1] <= beats[0] + 6
+    assert full_claims[1] > full_claims[0] + 50  # the control
