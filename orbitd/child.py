@@ -205,7 +205,8 @@ class Child:
         seconds = ended_at - started
         log.event("run_ended", **about, outcome=ended.kind, seconds=round(seconds, 3), error=ended.error or None)
         self._link.note_run(claimed.lane, seconds)
-        report = report_of(ended, claimed, pipeline, self._settings, seconds if self._hand.is_batch else None, run.stack)
+        shown_seconds = seconds if self._hand.is_batch else None
+        report = report_of(ended, claimed, pipeline, self._settings, seconds=shown_seconds, stack=run.stack)
         record.runs += 1
         if report and report.outcome in _COUNTED:
             record.count(ended_at, seconds, has_failed=report.outcome is not Outcome.SUCCEEDED)
@@ -230,6 +231,7 @@ def report_of(  # noqa: PLR0911 - one way out for each way to end
     claimed: Claimed,
     pipeline: Pipeline[..., object],
     settings: Settings,
+    *,
     seconds: float | None = None,
     stack: str | None = None,
 ) -> Report | None:

@@ -362,6 +362,8 @@ class Janitor:
                     self._settings = Settings.from_json(json.dumps(message["settings"]).encode())
                     log.set_up("janitor", self._settings.logging, host=self._settings.instance.name)
                     self._are_lanes_known = False
+                    if self._host_id:
+                        self._upkeep.attend(self._settings, self._host_id)
                 case "look_for_work":
                     self._is_asked_for_work = True
                     self._next_beat = 0.0

@@ -30,7 +30,7 @@ def encode(value: Any, what: str, most_bytes: int) -> str:
         encoded = orjson.dumps(value, option=_OPTIONS)
         if len(encoded) > most_bytes:
             raise BadResult(f"{what} is {format_size(len(encoded))} of JSON, more than {format_size(most_bytes)} (runs.max_result)")
-        if b"null" in encoded:
+        if b"null" in encoded and value is not None:
             json.dumps(value, allow_nan=False, default=_plain)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadResult(f"{what} is not JSON: {error}") from error
