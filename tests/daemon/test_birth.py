@@ -46,7 +46,7 @@ def test_children_share_no_chance_no_descriptor_and_no_mask(begin: Begin, tmp_pa
         assert (looked["blocked"], looked["ignored"], looked["session"]) == ([], [], True)
         kinds = Counter(name.split("-")[1].split(" ")[0] for name in looked["memfds"])
         assert kinds == {"slots": 1, "stack": 1}, "only its own stack file"
-        assert looked["eventfds"] == 2, "its own bell, and its attendant's"
+        assert looked["eventfds"] == 3, "its own bell, the janitor's, and its attendant's"
 
 
 def test_the_dsn_is_in_no_command_line_and_no_environment(begin: Begin) -> None:
