@@ -64,7 +64,7 @@ CUT = """
 
 @pytest.mark.timeout(120)  # for the thorough form, see `make test-faults`
 def test_a_migration_that_is_killed_at_any_statement_is_done_again(empty_dsn: str) -> None:
-    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+    with psycopg.connect(empty_dsn, autocommit=True, prepare_threshold=None) as conn:
         conn.execute(CUT)
         at = 1
         while True:
