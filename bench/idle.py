@@ -6,7 +6,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from bench import proc
 from bench.report import Goal, Row
@@ -102,15 +102,9 @@ def _statements(rig: Rig, dsn: str) -> int:
         return int(connection.execute(asked, [database_of(dsn)]).fetchall()[0][0])
 
 
-@contextmanager
-def without_autovacuum(rig: Rig) -> Iterator[None]:
+def without_autovacuum(rig: Rig) -> AbstractContextManager[None]:
     """Its transactions would count as statements."""
-    with rig.connect(rig.cluster.dsn()) as connection:
-        connection.execute("alter system set autovacuum = off")
-        connection.execute("select pg_reload_conf()")
-        yield
-        connection.execute("alter system reset autovacuum")
-        connection.execute("select pg_reload_conf()")
+    return rig.without("autovacuum")
 
 
 def _collect(into: dict[str, list[float]], seen: Mapping[str, float]) -> None:

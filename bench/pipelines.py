@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from bench.handwritten import NAP_SECONDS
 from bench.stamps import stamp as say
 from orbitd import Context, pipeline
 
@@ -11,8 +12,14 @@ _FOR_EVER_SECONDS = 3600
 
 
 @pipeline("noop")
-def noop(_ctx: Context) -> None:
+def noop(_ctx: Context, /, **_args: str) -> None:
     """Do nothing."""
+
+
+@pipeline("nap")
+def nap(_ctx: Context, /, **_args: str) -> None:
+    """Sleep for a moment."""
+    time.sleep(NAP_SECONDS)
 
 
 @pipeline("stamp")

@@ -73,6 +73,16 @@ class Rig:
             connection.execute(handwritten.SCHEMA.encode())
 
     @contextmanager
+    def without(self, setting: str) -> Iterator[None]:
+        """The server with this setting turned off."""
+        with self.connect(self.cluster.dsn()) as connection:
+            connection.execute(f"alter system set {setting} = off".encode())
+            connection.execute("select pg_reload_conf()")
+            yield
+            connection.execute(f"alter system reset {setting}".encode())
+            connection.execute("select pg_reload_conf()")
+
+    @contextmanager
     def copy_of(self, template: str) -> Iterator[str]:
         """The DSN of a new database, dropped afterwards whoever is still connected."""
         name = f"{template}_{next(self._numbers)}"

@@ -333,9 +333,9 @@ class Janitor:
         self._tell({"type": "buried", "nonce": grave["nonce"]})
         will = grave["will"]
         for held in will["held"]:
-            self._waking.tell_of(held["lane"], held["seq"])
+            self._slots.board.tell_of(held["lane"], held["seq"])
         for lane in will["asked_lanes"] or self._waking.lanes if will["asked_token"] else ():
-            self._waking.tell_of(lane, 0)  # which run its claim took, only the database knew
+            self._slots.board.tell_of(lane, 0)  # which run its claim took, only the database knew
         self._waking.ring_idle(sum(state == "pending" for _, state in taken))
 
     def _interrupt(self, connection: Connection, grave: Message) -> list[tuple[int, RunState]]:

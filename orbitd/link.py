@@ -226,7 +226,7 @@ class Link:
 
     def is_called_away(self, lane: int) -> bool:
         """Whether there may be work of a higher priority than the lane has."""
-        return self._search.is_rung(self._more_urgent.get(lane, ()))
+        return lane in self._lanes and self._search.is_rung(self._more_urgent[self._lanes[lane].priority])
 
     @contextlib.contextmanager
     def second_connection(self) -> Iterator[Connection]:
@@ -286,6 +286,7 @@ class Link:
             sizes = {lane.id: self._sizes[lane.pipeline] for lane in self._lanes.values()}
             self._batches = {} if self._permits.are_counted else {lane: size for lane, size in sizes.items() if size != 1}
             self._more_urgent = {
-                lane.id: [other.id for other in self._lanes.values() if other.priority > lane.priority] for lane in self._lanes.values()
+                priority: [lane.id for lane in self._lanes.values() if lane.priority > priority]
+                for priority in {lane.priority for lane in self._lanes.values()}
             }
             self._lanes_version = version

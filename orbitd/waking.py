@@ -75,15 +75,10 @@ class Waking:
             if count == 0 or lane == store.CATCH_ALL_LANE:
                 wants_beat = True
             elif lane in self.lanes:
-                self.tell_of(lane, seq)
+                self._slots.board.tell_of(lane, seq)
                 waiting += count
         self.ring_idle(waiting)
         return wants_beat
-
-    def tell_of(self, lane: int, seq: int) -> None:
-        """There is a run of this number in the lane."""
-        self._slots.board.lower(lane, seq)
-        self._slots.board.ring(lane)
 
     def next_look_at(self) -> float:
         """When to look for work. With no child idle there is nobody to wake: the first that becomes idle tells us."""

@@ -83,5 +83,4 @@ class Watermark:
 
     def _publish(self, found: Mapping[int, int]) -> None:
         for lane, seq in found.items():
-            self._board.lower(lane, seq)
-            self._board.ring(lane)
+            self._board.tell_of(lane, seq)

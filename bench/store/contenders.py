@@ -121,7 +121,7 @@ class Orbitd:
         self.name, self.settings, self.guess = name, settings, guess
         self.version = ""
         self._rig, self._given = rig, options
-        self._options = {"app.pipelines": ["bench.store.pipelines"], "app.path": [str(ROOT)], **options}
+        self._options = {"app.pipelines": ["bench.pipelines"], "app.path": [str(ROOT)], **options}
         self.missing = self._refusal()
 
     def in_many_lanes(self, sql: Sql) -> Orbitd:

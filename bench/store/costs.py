@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 from bench.idle import SETTLE_SECONDS, watch, without_autovacuum
 from bench.report import Goal
-from bench.rig import Rig
 from bench.store.contenders import Contender, Queue
 from bench.store.contest import Contest, Figures, Line, Results, Seen, Verdict
 from tests.support.daemon import eventually
@@ -62,7 +60,7 @@ def wal(contest: Contest) -> Results:
             _do(queue, contest.effort.wal_jobs)
             return {"wal": (_lsn(queue) - before) / contest.effort.wal_jobs}
 
-    with _without_full_pages(contest.rig):
+    with contest.rig.without("full_page_writes"):
         seen = contest.in_turns(look)
     yield Line(f"WAL bytes a run, args of {_ARGS_BYTES} bytes", seen.of("wal"))
     for own in contest.ours:
@@ -77,13 +75,3 @@ def _do(queue: Queue, jobs: int) -> None:
 
 def _lsn(queue: Queue) -> int:
     return int(queue.connection.execute("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchall()[0][0])
-
-
-@contextmanager
-def _without_full_pages(rig: Rig) -> Iterator[None]:
-    with rig.connect(rig.cluster.dsn()) as connection:
-        connection.execute("alter system set full_page_writes = off")
-        connection.execute("select pg_reload_conf()")
-        yield
-        connection.execute("alter system reset full_page_writes")
-        connection.execute("select pg_reload_conf()")

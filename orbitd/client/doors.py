@@ -61,13 +61,13 @@ def _sqlalchemy(conn: Any, statement: str, parameters: Parameters, read: Read) -
     if not (is_session or hasattr(conn, "exec_driver_sql")):
         raise _no_connection(conn)
     if iscoroutinefunction(conn.execute):
-        return _awaited_sqlalchemy(conn, is_session, statement, parameters, read)
+        return _awaited_sqlalchemy(conn, statement, parameters, read, is_session=is_session)
     with _told():
         connection = _speaks_to_postgres(conn.connection() if is_session else conn)
         return read(connection.execute(_sqlalchemy_text(statement), parameters).one())
 
 
-async def _awaited_sqlalchemy(conn: Any, is_session: bool, statement: str, parameters: Parameters, read: Read) -> Any:  # noqa: FBT001 - internal
+async def _awaited_sqlalchemy(conn: Any, statement: str, parameters: Parameters, read: Read, *, is_session: bool) -> Any:
     with _told():
         connection = _speaks_to_postgres(await conn.connection() if is_session else conn)
         return read((await connection.execute(_sqlalchemy_text(statement), parameters)).one())

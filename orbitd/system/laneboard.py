@@ -66,9 +66,14 @@ class LaneBoard:
             self._rung[at] += 1
 
     def lower(self, lane: int, seq: int) -> None:
-        """There is a run of this number: to be said before the ring."""
+        """There is a run of this number."""
         if (at := self._at(lane)) is not None and seq < self._floor(at):
             self._lower(at, seq)
+
+    def tell_of(self, lane: int, seq: int) -> None:
+        """There is a run of this number to be claimed. In this order: whoever sees the ring must see the floor."""
+        self.lower(lane, seq)
+        self.ring(lane)
 
     def forget_floors(self) -> None:
         """Search everything again: this may be another server, where numbers mean something else."""

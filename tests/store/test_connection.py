@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -52,8 +54,11 @@ def test_a_call_that_waits_for_a_lock_ends_at_its_deadline(fleet: Fleet) -> None
     assert impatient.closed
 
 
-def test_what_breaks_into_a_call_closes_the_connection(dsn: str) -> None:
-    class Interrupted(BaseException):
+@contextmanager
+def interrupted_after(seconds: float) -> Iterator[None]:
+    """Ctrl-C in the midst of what is done here, which must not swallow it."""
+
+    class Interrupted(KeyboardInterrupt):
         pass
 
     def interrupt(_number: int, _frame: object) -> None:
@@ -61,14 +66,19 @@ def test_what_breaks_into_a_call_closes_the_connection(dsn: str) -> None:
 
     former = signal.signal(signal.SIGALRM, interrupt)
     try:
-        with connect(dsn) as conn:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
-            with pytest.raises(Interrupted):
-                conn.execute("SELECT pg_sleep(5)")
-            assert conn.closed
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        with pytest.raises(Interrupted):
+            yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, former)
+
+
+def test_what_breaks_into_a_call_closes_the_connection(dsn: str) -> None:
+    with connect(dsn) as conn:
+        with interrupted_after(0.1):
+            conn.execute("SELECT pg_sleep(5)")
+        assert conn.closed
 
 
 def test_an_error_of_a_statement_leaves_the_connection_alone(fleet: Fleet) -> None:
@@ -201,28 +211,16 @@ def refuse_writes(cluster: Cluster) -> None:
 def test_a_commit_is_never_cancelled(own_fleet: Fleet) -> None:
     """What breaks into it leaves it to the server: what was committed is found by reading."""
 
-    class Interrupted(KeyboardInterrupt):
-        pass
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise Interrupted
-
     own_fleet.conn.execute("CREATE TABLE slow (n int)")
     own_fleet.conn.execute(
         """CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.6); RETURN NULL; END $$;
         CREATE CONSTRAINT TRIGGER dawdle AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION dawdle()"""
     )
-    former = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        with connect(own_fleet.dsn, pooled="yes") as conn:  # so that the server does not look whether we live
-            conn.execute("BEGIN; INSERT INTO slow VALUES (1)")
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
-            with pytest.raises(Interrupted):
-                conn.execute("COMMIT")
-            assert conn.closed
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
+    with connect(own_fleet.dsn, pooled="yes") as conn:  # so that the server does not look whether we live
+        conn.execute("BEGIN; INSERT INTO slow VALUES (1)")
+        with interrupted_after(0.2):
+            conn.execute("COMMIT")
+        assert conn.closed
     eventually(lambda: own_fleet.value("SELECT count(*) FROM slow") == 1)
 
 

@@ -3,7 +3,8 @@
 -- A run is always in exactly one place: `live` (pending or running), `delayed`, `interrupted`, or ended (its last row in
 -- `outcomes` says how). `runs_view` reads that place. Three rules hold for every table here:
 --
---   * a column that changes is never indexed, so that an update stays on its page (HOT) and leaves no index entry behind;
+--   * a column that changes is never indexed, so that an update stays on its page (HOT) and leaves no index entry behind
+--     (but for `keys.run_ended`, which is set once, and only for keys with a period);
 --   * no table is partitioned by a column that changes;
 --   * history (`runs`, `outcomes`, `steps`, `run_logs`) is only inserted, and partitioned by run id, which grows with time.
 
