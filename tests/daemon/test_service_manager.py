@@ -138,8 +138,7 @@ def test_as_process_1_it_reaps_strangers_whatever_they_exit_with_and_stops_with_
     eventually(lambda: len(children.read_text().split()), lambda number: number == 6)
     end.touch()
     eventually(lambda: len(children.read_text().split()), lambda number: number == 4)
-    assert daemon.status()["pid"] == 1
-    assert daemon.status()["children"]["ready"] == 2
+    assert daemon.await_status(lambda status: status["children"]["ready"] == 2)["pid"] == 1
     assert not daemon.events("child_exited")
     run_id = daemon.enqueue("holds", until="for ever")
     daemon.slot_running(run_id)
