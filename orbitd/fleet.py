@@ -175,7 +175,7 @@ class Fleet:
 
     def spawn_mold(self, generation: int, settings: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         """Exec a mold, which imports the pipelines in that environment."""
-        configuration = {"generation": generation, "settings": settings}
+        configuration = {"generation": generation, "settings": settings, "asked_at": clock.now()}
         marked = {**environ, process.MOLD_MARK: self._mark}
         self._molds[generation] = hand = self._spawn("mold", configuration, marked, partial(self._bury_mold, generation))
         self._watch(hand, partial(self._owner.mold_said, generation))

@@ -62,7 +62,11 @@ class Incarnation:
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock_fd)
-            raise Conflict(f"another orbitd runs with the state directory {folder}", "see it with: orbitctl status") from None
+            pid = living_arbiter(folder)
+            raise Conflict(
+                f"another orbitd runs with the state directory {folder}" + (f": process {pid}" if pid else ""),
+                "stop that one, or give this one an instance.state_dir and a control.socket of its own",
+            ) from None
         path = folder / _NAME
         former = _read(path)
         if former and former.get("kernel_boot_id") == process.kernel_boot_id():

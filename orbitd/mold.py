@@ -28,12 +28,14 @@ from orbitd.errors import ExitCode
 from orbitd.link import Post
 from orbitd.pipelines import registry
 from orbitd.pipelines.registry import Registry
-from orbitd.system import log, process
+from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel, ChannelClosed, Message
 from orbitd.system.importwatch import ImportWatch, UnsafeToFork
 from orbitd.system.slots import SharedSlots
 
 _PATIENCE = 0.8
+"""The share of `children.boot_timeout` after which an import is late. It counts from when the arbiter asked for us."""
+_AT_ONCE_SECONDS = 0.01
 
 
 def main(channel_fd: int) -> NoReturn:
@@ -45,7 +47,7 @@ def main(channel_fd: int) -> NoReturn:
     process.leave_signals_to_arbiter()
     try:
         preload.confine(settings, configuration["arbiter_pid"])
-        pipelines, hazards = _import(settings)
+        pipelines, hazards = _import(settings, configuration["asked_at"])
     except BaseException as error:  # noqa: BLE001 - whatever the user's import raises is the answer
         channel.send({"type": "failed", **preload.failure(error)})
         process.leave(ExitCode.CONFIG)
@@ -65,9 +67,10 @@ def main(channel_fd: int) -> NoReturn:
     process.leave(ExitCode.OK)
 
 
-def _import(settings: Settings) -> tuple[Registry, list[str]]:
+def _import(settings: Settings, asked_at: float) -> tuple[Registry, list[str]]:
     """The pipelines, and what speaks against forking from here. Raises what the import raises, and UnsafeToFork."""
-    with _showing_where_it_hangs(settings.children.boot_timeout), ImportWatch() as watch:
+    late_at = asked_at + _PATIENCE * settings.children.boot_timeout
+    with _showing_where_it_hangs(late_at - clock.now()), ImportWatch() as watch:
         pipelines = preload.load(settings)
     hazards = [] if settings.children.preload == "off" else [*process.lacking(), *watch.hazards()]
     if hazards and settings.children.preload == "require":
@@ -76,9 +79,9 @@ def _import(settings: Settings) -> tuple[Registry, list[str]]:
 
 
 @contextmanager
-def _showing_where_it_hangs(boot_seconds: float) -> Iterator[None]:
+def _showing_where_it_hangs(seconds_left: float) -> Iterator[None]:
     """Before the arbiter loses its patience, the stacks go to stderr. The watchdog is a thread: it ends before anybody forks."""
-    faulthandler.dump_traceback_later(_PATIENCE * boot_seconds, file=2)
+    faulthandler.dump_traceback_later(max(seconds_left, _AT_ONCE_SECONDS), file=2)
     try:
         yield
     finally:

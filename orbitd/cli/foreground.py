@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from orbitd.cli.call import Act, Call
 from orbitd.config import Loaded, Settings
 from orbitd.control.peer import Access
 from orbitd.control.server import Server, ServerEstate
-from orbitd.errors import Conflict
 from orbitd.generations import Generations
 from orbitd.incarnation import Incarnation
 from orbitd.system import clock, log, privileges, process
@@ -36,10 +35,9 @@ def run(call: Call) -> int:
     log.set_up("arbiter", settings.logging, host=settings.instance.name)
     socket = config.socket_path(settings, loaded.environ)
     with ExitStack() as undo:
-        with _naming_the_other(socket):
-            incarnation = Incarnation.begin(config.state_dir(settings, loaded.environ))
-            arbiter = Arbiter(Generations(loaded, reader(call)), incarnation)
-            server = _server(call, arbiter, socket, None)
+        incarnation = Incarnation.begin(config.state_dir(settings, loaded.environ))
+        arbiter = Arbiter(Generations(loaded, reader(call)), incarnation)
+        server = _server(call, arbiter, socket, None)
         undo.callback(server.close)
         pid_file = PidFile.write(Path(settings.instance.pid_file)) if settings.instance.pid_file else None
         if pid_file:
@@ -77,16 +75,6 @@ def _server(call: Call, arbiter: Arbiter, socket: Path, estate: ServerEstate | N
     answer = Verbs(arbiter, str(call.file) if call.file else None).answer
     access = Access(control.group, control.viewers)
     return Server(socket, arbiter.wakeup.selector, answer, access=access, clock=clock.now, estate=estate)
-
-
-@contextmanager
-def _naming_the_other(socket: Path) -> Iterator[None]:
-    """A Conflict with a daemon that runs already says how to speak to that one."""
-    try:
-        yield
-    except Conflict as error:
-        seen = f"see it with: orbitctl --socket {socket} status"
-        raise Conflict(error.message, f"{seen}; or give this one an instance.state_dir and control.socket of its own") from error
 
 
 def prepare(settings: Settings) -> None:

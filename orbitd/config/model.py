@@ -531,7 +531,7 @@ def require_database(settings: Settings) -> None:
 
 def _no_database() -> ConfigError:
     message = "no database is configured: neither database.url nor DATABASE_URL is set"
-    return ConfigError(message, "set DATABASE_URL=postgresql://user@host/database")
+    return ConfigError(message, "set DATABASE_URL=postgresql://user@host/database, or name the configuration: -c FILE")
 
 
 def _frozen(values: Mapping[str, Any]) -> dict[str, Any]:

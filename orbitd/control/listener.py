@@ -134,7 +134,10 @@ def _make_way(path: Path) -> None:
         found = probe.connect_ex(os.fspath(path))
     # EAGAIN: somebody listens, and has a full backlog.
     if found in {0, errno.EAGAIN}:
-        raise Conflict(f"orbitd is already running: it answers on {path}", "see `orbitctl status`, or give this one its own control.socket")
+        raise Conflict(
+            f"orbitd is already running: it answers on {path}",
+            f"see it with: orbitctl --socket {path} status; or give this one a control.socket and an instance.state_dir of its own",
+        )
     if found != errno.ECONNREFUSED:
         raise OSError(found, os.strerror(found))
     path.unlink()

@@ -228,7 +228,7 @@ class TestRefusals:
         second = begin(start=False, **{"instance.state_dir": str(first.folder / "state")})
         second.start(wait=False)
         assert second.await_exit() == 6
-        assert "another orbitd runs with the state directory" in second.log()
+        assert f"another orbitd runs with the state directory {first.folder / 'state'}: process {first.pid}" in second.log()
         assert "Traceback" not in second.log()
 
     def test_no_database_is_an_error_with_78(self, orbitd: Orbitd) -> None:
