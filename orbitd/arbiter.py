@@ -264,6 +264,7 @@ class Arbiter:
         self.fleet.slots.header.log_level = 0
         self.limits = self.roster.limits = limits_of(settings)
         self.affairs.tell_what_to_serve(self.roster.generation)
+        process.give_back_memory()
 
     def give_up_start(self, error: str) -> None:
         """The very first generation is no good: the daemon ends."""

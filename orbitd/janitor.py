@@ -20,7 +20,6 @@ import json
 import os
 import random
 import select
-import uuid
 from collections import deque
 from dataclasses import dataclass
 from math import ceil
@@ -63,6 +62,7 @@ def main(channel_fd: int) -> int:
     log.set_up("janitor", settings.logging, host=settings.instance.name)
     log.always(pid=os.getpid())
     log.tell_also(_News(channel))
+    process.give_back_memory()
     try:
         Janitor(channel, configuration, settings).work()
     except ChannelClosed:  # the arbiter is gone
@@ -99,7 +99,7 @@ class Janitor:
         log.follow(self._slots.header)
         self._channel, self._settings = channel, settings
         self._former_boot_id: str | None = configuration["former_boot_id"]
-        self._boot_id: str = configuration["boot_id"] or str(uuid.uuid4())
+        self._boot_id: str = configuration["boot_id"] or os.urandom(16).hex()
         self._pipelines: list[Message] | None = None
         self._all_lanes: frozenset[int] = frozenset()
         self._waking = Waking(self._slots)
@@ -281,7 +281,7 @@ class Janitor:
     def _start_afresh(self) -> None:
         """Somebody took us for dead and has taken back our runs. What we are still doing is fenced; we join as a new host."""
         log.warn("host_was_ended", host_id=self._host_id)
-        self._host_id, self._boot_id = 0, str(uuid.uuid4())
+        self._host_id, self._boot_id = 0, os.urandom(16).hex()
         self._next_beat = 0.0
 
     def _mode(self) -> Mode:

@@ -29,7 +29,7 @@ from orbitd.fleet import Fleet, FleetEstate, Keep
 from orbitd.generations import GenerationsEstate
 from orbitd.incarnation import IncarnationEstate
 from orbitd.rules.exits import ExitStatus
-from orbitd.rules.health import Finding
+from orbitd.rules.findings import Finding
 from orbitd.rules.plain import Unreadable, plain, restored
 from orbitd.rules.roster import Roster
 from orbitd.rules.supervise import Desired

@@ -15,7 +15,6 @@ from typing import Any
 
 from orbitd import __version__
 from orbitd.arbiter import Arbiter
-from orbitd.config.explain import changes
 from orbitd.control import views
 from orbitd.control.commands import MOST_EVENTS, scaled
 from orbitd.control.server import Pending
@@ -25,7 +24,7 @@ from orbitd.generations import Reload
 from orbitd.inquiry import Sight
 from orbitd.rules import actions
 from orbitd.rules.exits import Exit
-from orbitd.rules.health import Finding
+from orbitd.rules.findings import Finding
 from orbitd.rules.ids import short_id
 from orbitd.rules.roster import Child, Slot
 from orbitd.rules.states import Phase, Reason, SlotState, StopLevel
@@ -138,6 +137,8 @@ class Verbs:
     def _plan_reload(self, *, is_awaited: bool) -> Reply:
         if is_awaited:
             raise UsageError("--dry-run and --wait exclude each other: there is nothing to wait for", "leave one away")
+        from orbitd.config.explain import changes  # here: it takes the texts of the manual with it
+
         now, then = self._arbiter.rollouts.newest_configuration()
         variables = sorted(name for name in now.environ.keys() | then.environ.keys() if now.environ.get(name) != then.environ.get(name))
         changed = [change._asdict() for change in changes(now, then)]

@@ -13,6 +13,7 @@ from typing import Any
 
 from orbitd.config.model import Health, Settings
 from orbitd.rules import health, upkeep
+from orbitd.rules.findings import Finding
 from orbitd.rules.roster import Roster
 from orbitd.rules.states import StopLevel
 from orbitd.rules.supervise import Desired
@@ -67,7 +68,7 @@ class Vitals:
     def __init__(self, slots: SharedSlots) -> None:
         self._slots = slots
         self.tally = Tally(started_at=clock.now())
-        self.findings: list[health.Finding] = []
+        self.findings: list[Finding] = []
         self.stuck_runs = 0
 
     def look(self, slot: int) -> tuple[int, int]:
@@ -82,7 +83,7 @@ class Vitals:
 
     def judge(
         self, settings: Settings, roster: Roster, desired: Desired, news: health.News, upkept: UpkeepNews, *, is_starting: bool
-    ) -> list[health.Finding]:
+    ) -> list[Finding]:
         """What is not well just now. Called at every look, so that it depends on what happened and not on who asked when."""
         now, rules = clock.now(), settings.health
         ended, failed = self.tally.recent(now, rules.silence, rules.min_runs)
@@ -178,7 +179,7 @@ def _is_stuck(record: Record, stuck_after_seconds: float | None, kill_after_seco
     return 0 < record.run_deadline < clock.now() - kill_after_seconds - _MARGIN_SECONDS
 
 
-def _untidy(news: UpkeepNews, rules: Health, now: float, *, is_reachable: bool) -> Iterator[health.Finding]:
+def _untidy(news: UpkeepNews, rules: Health, now: float, *, is_reachable: bool) -> Iterator[Finding]:
     """What is not well with the database's upkeep. While it cannot be reached, that is the trouble."""
     if not is_reachable:
         return

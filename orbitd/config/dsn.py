@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _REFERENCES = ("env:", "file:", "credential:")
 _LARGEST_SECRET_BYTES = 64 * 1024
 
+MASK = "********"
+"""What stands for a secret."""
+
 
 class Dsn(Kind):
     """`env:NAME`, `file:PATH`, `credential:NAME` (systemd's), the address itself, or "" for none; never shown in an error."""
@@ -91,9 +94,9 @@ def shows_password(text: str) -> bool:
 
 def masked(text: str) -> str:
     """A secret as it may be shown: equal secrets look equal; "" stays as it is."""
-    import hashlib
+    import hashlib  # here: it takes OpenSSL into memory, 4 MB that the arbiter has no other use for
 
-    return f"******** (sha256 {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]})" if text else ""
+    return f"{MASK} (sha256 {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]})" if text else ""
 
 
 def is_readable_by_others(path: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orbitd.config import OPTIONS, SECTIONS, masked
+from orbitd.config.dsn import MASK
 from orbitd.config.manual import toml
 from orbitd.config.options import environment_name
 from orbitd.errors import NoSuchObject, nearest
@@ -105,8 +106,9 @@ def explained(name: str, loaded: Loaded | None = None) -> Explanation:
 
 
 def _shown(key: Key, loaded: Loaded) -> Shown:
-    origin = loaded.origins[key]
-    return Shown(".".join(key), origin.written, _meaning(key, loaded), origin.where, is_default=_is_default(key, origin.written))
+    value, where = _written(key, loaded), loaded.origins[key].where
+    meaning = _meaning(key, loaded)
+    return Shown(".".join(key), value, "" if meaning == str(value) else meaning, where, is_default=_is_default(key, value))
 
 
 def _change(key: Key, old: Loaded, new: Loaded) -> Change:
@@ -114,10 +116,14 @@ def _change(key: Key, old: Loaded, new: Loaded) -> Change:
     return Change(before.key, reload, reload.words, before.value, before.meaning, after.value, after.meaning, after.origin)
 
 
+def _written(key: Key, loaded: Loaded) -> Any:
+    written = loaded.origins[key].written
+    return masked(_in_force(key, loaded)) if OPTIONS[key].secret and written == MASK else written
+
+
 def _meaning(key: Key, loaded: Loaded) -> str:
-    option, written, value = OPTIONS[key], loaded.origins[key].written, _in_force(key, loaded)
-    meaning = (masked(value) if value else "") if option.secret else printable(option.kind.meaning(value))
-    return "" if meaning == str(written) else meaning
+    option, value = OPTIONS[key], _in_force(key, loaded)
+    return masked(value) if option.secret else printable(option.kind.meaning(value))
 
 
 def _is_default(key: Key, written: object) -> bool:

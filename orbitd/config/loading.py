@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orbitd.config.contradictions import broken
-from orbitd.config.dsn import is_reference, masked
+from orbitd.config.dsn import MASK, is_reference
 from orbitd.config.model import OPTIONS, SECTIONS, Settings
 from orbitd.config.options import Reload
 from orbitd.config.reader import Reader
@@ -93,5 +93,5 @@ def adopt(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
 def _origin(reader: Reader, key: Key) -> Origin:
     written = reader.written(key)
     if OPTIONS[key].secret and not is_reference(written):
-        written = masked(written)
+        written = MASK
     return Origin(reader.place_of(key).name or "default", written)

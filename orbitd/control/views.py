@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orbitd.rules.health import Finding, Status, gravest
+from orbitd.rules.findings import Finding, Status, gravest
 from orbitd.rules.states import DaemonState, SlotState
 
 Facts = Mapping[str, Any]

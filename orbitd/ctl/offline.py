@@ -16,7 +16,7 @@ from orbitd.control import views
 from orbitd.control.client import connected
 from orbitd.errors import DaemonNotRunning, OrbitError, Refused, WaitTimeout, why
 from orbitd.incarnation import living_arbiter
-from orbitd.rules.health import Finding, Status
+from orbitd.rules.findings import Finding, Status
 from orbitd.rules.states import Activity, DaemonState, SlotState
 from orbitd.system import clock, process
 from orbitd.system.slots import Record, SlotMemory

@@ -9,26 +9,15 @@ paused, stuck_runs, no_child, and the daemon's own problems: as long as they las
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from orbitd.errors import telling_line
 from orbitd.rules import liveness
+from orbitd.rules.findings import Finding, Status
 from orbitd.rules.roster import Roster
 from orbitd.rules.states import SlotState
 from orbitd.units import counted
-
-
-class Status(StrEnum):
-    """How grave it is; the gravest reason counts."""
-
-    HEALTHY = "healthy"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-_GRAVITY = tuple(Status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +50,6 @@ class Facts:
     is_starting: bool = False
     is_stopping: bool = False
     is_paused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is not well, and what to type."""
-
-    code: str
-    status: Status
-    message: str
-    command: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +133,6 @@ def judge(facts: Facts, bounds: Bounds, before: frozenset[str]) -> Iterator[Find
         yield Finding("overlooked_runs", Status.WARNING, message, "orbitctl events")
     if facts.is_paused and bounds.is_pause_unhealthy:
         yield Finding("paused", Status.WARNING, "the daemon is paused: it starts no runs", "orbitctl unpause")
-
-
-def gravest(statuses: Iterable[Status]) -> Status:
-    """The gravest of them; healthy when there is none."""
-    return max(statuses, key=_GRAVITY.index, default=Status.HEALTHY)
 
 
 def _is_failing(facts: Facts, bounds: Bounds, *, was_failing: bool) -> bool:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from orbitd.rules.health import Finding, Status
+from orbitd.rules.findings import Finding, Status
 from orbitd.units import format_duration
 
 LOOK_SECONDS = 60.0

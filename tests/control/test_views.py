@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orbitd.control import views
-from orbitd.rules.health import Finding, Status
+from orbitd.rules.findings import Finding, Status
 from orbitd.rules.states import DaemonState, SlotState
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from orbitd.rules.health import Bounds, Facts, Status, gravest, judge
+from orbitd.rules.findings import Status, gravest
+from orbitd.rules.health import Bounds, Facts, judge
 
 WELL = Facts(able=2, target=2)
 

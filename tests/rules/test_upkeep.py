@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from orbitd.rules.health import Status
+from orbitd.rules.findings import Status
 from orbitd.rules.upkeep import Duty, Holder, held, late
 
 SESSION = Holder("session", "4711", "psql", "alice", "idle in transaction", 7380.0, 1_234_567)

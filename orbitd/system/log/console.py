@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Mapping
 
 from orbitd.system.log.entry import Entry, fitted
-from orbitd.system.log.jsonline import json_of
+from orbitd.system.log.jsonline import json_of, prepare
 from orbitd.system.log.sink import Sink
 from orbitd.system.log.text import text_of
 
@@ -29,6 +29,8 @@ class Console(Sink):
         self._render: Callable[[Entry], str] = json_of
         if style == "text" or (style == "auto" and is_terminal):
             self._render = lambda entry: text_of(entry, colour=has_colours)
+        else:
+            prepare()
         self._is_torn = False
 
     def _write(self, entry: Entry) -> None:

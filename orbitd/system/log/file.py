@@ -22,7 +22,7 @@ from typing import Protocol
 
 from orbitd.system import clock
 from orbitd.system.log.entry import Entry, fitted
-from orbitd.system.log.jsonline import json_of
+from orbitd.system.log.jsonline import json_of, prepare
 from orbitd.system.log.sink import Sink
 
 LONGEST_LINE_BYTES = 64 * 1024
@@ -48,6 +48,7 @@ class File(Sink):
         super().__init__()
         self._path, self._max_bytes, self._max_files = path, max_bytes, max_files
         self._complain = complain
+        prepare()
         self._complain_next = 0.0
 
     def _write(self, entry: Entry) -> None:

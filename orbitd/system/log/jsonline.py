@@ -15,9 +15,14 @@ def json_of(entry: Entry) -> str:
     return line.replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
 
 
+def prepare() -> None:
+    """Load what that needs: once in the mold, and not again in each child that it has forked."""
+    _formatter()
+
+
 @cache
 def _formatter() -> logging.Formatter:
-    from pythonjsonlogger.json import JsonFormatter  # here: whoever only reads logs pays nothing for it
+    from pythonjsonlogger.json import JsonFormatter  # here: who writes to the journal has no use for it
 
     class Lines(JsonFormatter):
         """The entry, and nothing of the record that carries it."""
