@@ -94,12 +94,12 @@ class Waking:
         if begun < self.next_look_at():
             return None
         floors = self._slots.board.floors((*self.lanes, store.CATCH_ALL_LANE))
-        if self._state.wants_to_doze(begun):
+        if self._state.wants_to_doze:
             sight, producers = store.doze(connection, floors, len(self._idle()))
-            self._state.dozed(_firsts(sight), producers, begun)
+            self._state.dozed(producers, begun)
         else:
             sight = store.look(connection, floors, len(self._idle()))
-            self._state.looked(_firsts(sight), begun, clock.now())
+            self._state.looked(sight.last_seq, begun, clock.now())
         return self._wake_for(sight)
 
     def _wake_for(self, sight: Sight) -> float | None:
@@ -137,7 +137,3 @@ class Waking:
         for slot, record in enumerate(self._slots.records):
             if record.activity:
                 self._slots.ring(slot)
-
-
-def _firsts(sight: Sight) -> dict[int, int]:
-    return dict(zip(sight.lanes, sight.seqs, strict=True))
