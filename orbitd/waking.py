@@ -28,7 +28,7 @@ class Waking:
     def __init__(self, slots: SharedSlots) -> None:
         self._slots = slots
         self._state = Wakefulness(clock.now())
-        self._has_heard = self._has_probed = False
+        self._has_heard = self._has_probed = self._is_in_doubt = False
         self._is_listening = self._has_ever_heard = False
         self._unsorted_from = 0
         self.lanes: frozenset[int] = frozenset()
@@ -39,13 +39,14 @@ class Waking:
         """Listen on a new connection, unless a pooler is in between."""
         if not connection.is_pooled:
             connection.listen()
-        self._is_listening, self._has_ever_heard, self._has_heard, self._has_probed = not connection.is_pooled, False, False, False
+        self._is_listening = self._is_in_doubt = not connection.is_pooled
+        self._has_heard = self._has_ever_heard = self._has_probed = False
         self._state = Wakefulness(clock.now())
 
     def prepare_beat(self) -> bool:
-        """Before a beat: whether it shall ring for ourselves, because nothing was heard since the one before.
+        """Before a beat: whether it shall ring for ourselves, on a new connection, or because the one before found work untold of.
 
-        Raises Deaf when the one before has done so in vain. A connection that never heard anything is left as it is: a pooler
+        Raises Deaf when the one before has rung in vain. A connection that never heard anything is left as it is: a pooler
         is in between, or something as deaf, and beats alone have to do.
         """
         if self._is_listening and self._has_probed and not self._has_heard:
@@ -53,8 +54,14 @@ class Waking:
                 raise Deaf
             self._is_listening = False
             log.warn("notifications_missing", hint="set database.direct_url to an address without a pooler")
-        self._has_probed, self._has_heard = self._is_listening and not self._has_heard, False
+        self._has_probed = self._is_listening and self._is_in_doubt and not self._has_heard
+        self._has_heard = self._is_in_doubt = False
         return self._has_probed
+
+    def ring_for_find(self) -> None:
+        """A beat has found work. Where nobody rings that is no wonder, but else we may be deaf."""
+        self._is_in_doubt = True
+        self.ring_idle(len(self._slots.records))
 
     # --- bells and looks ---
 
