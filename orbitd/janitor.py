@@ -3,7 +3,7 @@
     beat          renews the host's lease; promotes due runs; says where work waits and whose run was cancelled
     bells         rings idle children when the database announces work (LISTEN), or a beat finds some
     bury          takes back the runs of a dead child, at once
-    reconcile     takes back what belongs to nobody, at its start and once a minute
+    reconcile     takes back what belongs to nobody, with each new connection and every five minutes
     upkeep        the fleet's duties, in a thread of its own: see `upkeep.py`
     rescue        takes back the runs of hosts whose lease has lapsed
     watermark     finds the runs of producers who commit late
@@ -22,7 +22,7 @@ import random
 import select
 from collections import deque
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 import psycopg
 from setproctitle import setproctitle
@@ -30,6 +30,7 @@ from setproctitle import setproctitle
 from orbitd import __version__, lease, store
 from orbitd.config import Settings
 from orbitd.errors import ExitCode, OrbitError
+from orbitd.rules.backoff import reconnect_seconds
 from orbitd.rules.queues import is_served
 from orbitd.rules.states import Charge, RunState
 from orbitd.store import Connection, Fence, Lane, Mode, PipelineSpec
@@ -43,9 +44,8 @@ from orbitd.upkeep import Upkeep
 from orbitd.waking import Deaf, Waking
 from orbitd.watermark import Watermark
 
-_RECONCILE_SECONDS = 60.0
+_RECONCILE_SECONDS = 300.0
 _SHORTEST_PAUSE_SECONDS = 0.02
-_LONGEST_WAIT_SECONDS = 5.0
 _PUT_OFF_SECONDS = 5.0
 _NEWS_LEVELS = ("warning", "error", "critical")
 
@@ -142,19 +142,18 @@ class Janitor:
             self._register(self._connection, self._pipelines)
         if not self._are_lanes_known:
             self._make_lanes(self._connection, self._pipelines)
-        now = clock.now()
-        if now >= self._next_beat:
-            self._beat(self._connection)
-        self._bury_the_dead(self._connection)
-        if now >= self._next_reconcile:
-            self._reconcile(self._connection)
-            self._next_reconcile = now + _RECONCILE_SECONDS
-        self._upkeep.speak()
-        self._waking.ring_idle(self._watermark.look(self._connection))
         if self._waking.answer(self._connection):
             self._next_beat = min(self._next_beat, self._beat_at + _SHORTEST_PAUSE_SECONDS)
+        if clock.now() >= self._next_beat and self._beat(self._connection):
+            self._rescue(self._connection)
+        self._bury_the_dead(self._connection)
+        if clock.now() >= self._next_reconcile:
+            self._reconcile(self._connection)
+            self._next_reconcile = clock.now() + _RECONCILE_SECONDS
+        self._upkeep.speak()
         if (due_seconds := self._waking.look(self._connection)) is not None:
             self._next_beat = min(self._next_beat, max(self._beat_at + _SHORTEST_PAUSE_SECONDS, clock.now() + due_seconds))
+        self._waking.ring_idle(self._watermark.look(self._connection, self._waking.lanes))
 
     def _tick(self) -> None:
         """Show that we turn: also before each call to the database, so that only one which outlasts its deadline looks like a stall."""
@@ -187,7 +186,7 @@ class Janitor:
             log.warn("poll_only", why=f"database.{option} leads through a pooler, which announces nothing")
         self._is_deaf = connection.is_pooled
         self._watermark.reset()
-        self._next_beat = 0.0
+        self._next_beat = self._next_reconcile = 0.0
         return connection
 
     def _register(self, connection: Connection, pipelines: list[Message]) -> None:
@@ -207,9 +206,10 @@ class Janitor:
         )
         self._tell({"type": "host", "boot_id": self._boot_id})
         self._make_lanes(connection, pipelines)
-        self._next_reconcile = self._next_beat = 0.0
+        self._next_beat = self._next_reconcile = 0.0
         self._upkeep.attend(self._settings, self._host_id)
-        self._publish(asked_at, self._settings.host.lease)
+        lease.hold(self._slots.header, asked_at, self._settings.host.lease)
+        self._publish(is_news=True)
 
     def _make_lanes(self, connection: Connection, pipelines: list[Message]) -> None:
         self._tick()
@@ -226,11 +226,9 @@ class Janitor:
             self._all_lanes = everything
             self._slots.header.lanes_version += 1
 
-    def _publish(self, asked_at: float, lease_seconds: float) -> None:
-        """Tell the children that the lease holds, counted from before we asked for it, less a margin."""
+    def _publish(self, *, is_news: bool) -> None:
+        """The lease holds, and whoever may claim now and might not before is to know."""
         header = self._slots.header
-        is_news = header.host_id != self._host_id or clock.now() >= header.lease_until
-        lease.hold(header, asked_at, lease_seconds)
         header.beat_at = clock.now()
         header.host_id = self._host_id
         self._attempts = 0
@@ -238,40 +236,32 @@ class Janitor:
         if is_news:
             self._waking.ring_all()
 
-    def _beat(self, connection: Connection) -> None:
+    def _beat(self, connection: Connection) -> bool:
+        """See the module's text; whether there may be somebody to rescue. Raises LeaseLost."""
         self._tick()
-        self._beat_at = asked_at = clock.now()
+        self._beat_at, held_until = clock.now(), self._slots.header.lease_until
         beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease, probes=self._waking.prepare_beat())
-        if not beat.alive:
-            self._start_afresh()
-            return
         if self._all_lanes != frozenset(beat.lanes):
             self._learn_lanes(store.lanes_of(connection, [spec["name"] for spec in self._pipelines or ()]))
-        self._publish(asked_at, beat.lease_seconds_left)
-        if beat.others_lapsed:
-            self._rescue(connection)
+        self._publish(is_news=clock.now() >= held_until)
         has_work = not self._waking.lanes.isdisjoint(beat.lanes_with_work)
         if has_work:
-            self._waking.ring_idle(len(self._slots.records))
+            self._waking.ring_for_find()
         if self._is_asked_for_work:
             self._is_asked_for_work = False
-            self._tell({"type": "work", "looked_at": asked_at, "has_work": has_work or beat.next_due_seconds == 0})
+            self._tell({"type": "work", "looked_at": self._beat_at, "has_work": has_work or beat.next_due_seconds == 0})
         self._pass_on_cancels(beat.cancels)
         pause = min(self._settings.host.beat, self._settings.poll.interval)
         if beat.next_due_seconds is not None:
             pause = min(pause, max(_SHORTEST_PAUSE_SECONDS, beat.next_due_seconds))
-        self._next_beat = asked_at + pause
+        self._next_beat = self._beat_at + pause
+        return beat.others_lapsed
 
     def _keep_beating(self, connection: Connection) -> None:
         """While much is taken back: our own lease must not lapse over it. Raises LeaseLost."""
         self._tick()
         if clock.now() >= self._next_beat:
-            asked_at = clock.now()
-            beat = store.beat(connection, self._host_id, self._settings.host.lease, {})
-            if not beat.alive:
-                raise store.LeaseLost
-            self._publish(asked_at, beat.lease_seconds_left)
-            self._next_beat = asked_at + self._settings.host.beat
+            self._beat(connection)
 
     def _rescue(self, connection: Connection) -> None:
         self._tick()
@@ -411,11 +401,12 @@ class Janitor:
             poll.modify(self._channel, select.POLLIN | select.POLLOUT)
         if self._connection is not None:
             poll.register(self._connection, select.POLLIN)
-            seconds = min(self._next_beat, self._next_reconcile, self._watermark.next_look, self._waking.next_look_at()) - now
+            due_at = min(self._next_beat, self._next_reconcile, self._watermark.next_look, self._waking.next_look_at())
+            seconds = 0.0 if self._connection.is_rung() else due_at - now
         elif self._attempts:
-            seconds = random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(self._attempts, 10))
+            seconds = reconnect_seconds(self._attempts, random.random())
         else:
-            seconds = _LONGEST_WAIT_SECONDS
+            seconds = inf
         if not self._is_stopping:  # a beat at most, whatever there is to wait for: who does not turn is taken for stalled
             poll.poll(ceil(max(0.0, min(seconds, self._settings.host.beat)) * 1000))
 

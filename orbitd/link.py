@@ -20,6 +20,7 @@ import psycopg
 from orbitd import lease, store
 from orbitd.config import Settings
 from orbitd.orders import Orders
+from orbitd.rules.backoff import reconnect_seconds
 from orbitd.rules.batching import Batch
 from orbitd.rules.queues import is_served
 from orbitd.rules.states import Activity
@@ -32,7 +33,7 @@ from orbitd.system.slots import ClaimsPage, Header, Record, SharedSlots
 
 T = TypeVar("T")
 
-_LONGEST_WAIT_SECONDS = 5.0
+_LEAST_WAIT_SECONDS = 0.01
 _COMPLAINT_SECONDS = 60.0
 _CONNECTION_EVERY_SECONDS = 0.03  # of all children of a host that connect anew
 
@@ -238,7 +239,7 @@ class Link:
         """A growing, jittered wait, which the bell cuts short; then our turn among all children, whom the same bell has woken."""
         if not self._held:
             self._post.record.set_activity(Activity.WAITING, clock.now())
-        self._orders.wait(random.random() * min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** min(attempts, 10)) + 0.01)
+        self._orders.wait(reconnect_seconds(attempts + 1, random.random()) + _LEAST_WAIT_SECONDS)
         if self._connection is None and not self._orders.is_draining:
             children = sum(1 for record in self._post.slots.records if record.activity)
             self._orders.wait(random.random() * children * _CONNECTION_EVERY_SECONDS)

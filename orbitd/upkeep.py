@@ -1,8 +1,9 @@
 """The upkeep of the database: a thread of the janitor's, with a connection of its own for each turn.
 
 A turn does those duties of the fleet that are due and that no other host has taken (see `store.upkeep`); then it looks how all of them
-go, who holds back vacuum, and whether the schema is still one that we know, and tells the arbiter. A duty that fails is told and
-tried again within a minute, by any host; a turn that fails is tried again in a minute, for ever.
+go, who holds back vacuum, and whether the schema is still one that we know, and tells the arbiter. The next turn is when a duty is due
+again: an idle host opens no connection in between. A duty that fails is told, and is due again in a minute, for any host; a turn
+that fails is tried again in a minute, for ever.
 
 None of this holds up the janitor, whose beat is the host's lease. Log and channel belong to the janitor's own thread: what is to
 be said waits until that one calls `speak`.
@@ -25,13 +26,12 @@ import psycopg
 from orbitd import store
 from orbitd.config import Settings
 from orbitd.errors import OrbitError
-from orbitd.rules.upkeep import LOOK_SECONDS
+from orbitd.rules.upkeep import pause_seconds
 from orbitd.store import Connection, Retention
 from orbitd.system import log
 from orbitd.system.channel import Message
 from orbitd.system.log.redact import masked
 
-_JITTER = 0.1
 _CALL_TIMEOUT_SECONDS = 120.0
 
 _DUTIES: Mapping[str, Callable[[Connection, Retention], int]] = MappingProxyType(
@@ -70,17 +70,19 @@ class Upkeep:
 
     def _work(self) -> NoReturn:
         while True:
+            pause = pause_seconds((), is_amiss=True, draw=random.random())
             try:
                 if self._settings is not None:
-                    self._turn(self._settings)
+                    pause = self._turn(self._settings)
             except store.SchemaMismatch as error:
                 self._words.put(partial(_throw, error))
             except Exception as error:  # noqa: BLE001  whatever it is, the next turn comes
                 if not store.is_outage(error):  # that the database is gone is said by the janitor
                     self._words.put(partial(log.warn, "upkeep_failed", error=_told(error)))
-            time.sleep(LOOK_SECONDS * random.uniform(1 - _JITTER, 1 + _JITTER))
+            time.sleep(pause)
 
-    def _turn(self, settings: Settings) -> None:
+    def _turn(self, settings: Settings) -> float:
+        """See the module's text; how many seconds to wait until the next one."""
         database = settings.database
         with store.connect(
             database.listen_address,
@@ -93,9 +95,12 @@ class Upkeep:
             retention = Retention(settings.retention.succeeded, settings.retention.failed, settings.retention.logs)
             while duty := store.take_duty(connection, self._host_id, _DUTIES):
                 self._do(duty, connection, retention)
-            holder = store.horizon(connection)
-            news = {"duties": [asdict(each) for each in store.duties(connection)], "holder": holder and asdict(holder)}
+            holder, duties = store.horizon(connection), store.duties(connection)
+        news = {"duties": [asdict(duty) for duty in duties], "holder": holder and asdict(holder)}
         self._words.put(partial(self._tell, {"type": "upkeep", **news}))
+        rules = settings.health
+        is_amiss = bool(rules.horizon_age and holder and holder.is_harmful(rules.horizon_transactions, rules.horizon_age))
+        return pause_seconds((duty for duty in duties if duty.name in _DUTIES), is_amiss=is_amiss, draw=random.random())
 
     def _do(self, duty: str, connection: Connection, retention: Retention) -> None:
         """Do one that we have taken. That a lock was not to be had is no news: it is told once the duty is late (see `rules.upkeep`)."""

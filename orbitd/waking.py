@@ -28,7 +28,7 @@ class Waking:
     def __init__(self, slots: SharedSlots) -> None:
         self._slots = slots
         self._state = Wakefulness(clock.now())
-        self._has_heard = self._has_probed = False
+        self._has_heard = self._has_probed = self._is_in_doubt = False
         self._is_listening = self._has_ever_heard = False
         self._unsorted_from = 0
         self.lanes: frozenset[int] = frozenset()
@@ -39,13 +39,14 @@ class Waking:
         """Listen on a new connection, unless a pooler is in between."""
         if not connection.is_pooled:
             connection.listen()
-        self._is_listening, self._has_ever_heard, self._has_heard, self._has_probed = not connection.is_pooled, False, False, False
+        self._is_listening = self._is_in_doubt = not connection.is_pooled
+        self._has_heard = self._has_ever_heard = self._has_probed = False
         self._state = Wakefulness(clock.now())
 
     def prepare_beat(self) -> bool:
-        """Before a beat: whether it shall ring for ourselves, because nothing was heard since the one before.
+        """Before a beat: whether it shall ring for ourselves, on a new connection, or because the one before found work untold of.
 
-        Raises Deaf when the one before has done so in vain. A connection that never heard anything is left as it is: a pooler
+        Raises Deaf when the one before has rung in vain. A connection that never heard anything is left as it is: a pooler
         is in between, or something as deaf, and beats alone have to do.
         """
         if self._is_listening and self._has_probed and not self._has_heard:
@@ -53,8 +54,14 @@ class Waking:
                 raise Deaf
             self._is_listening = False
             log.warn("notifications_missing", hint="set database.direct_url to an address without a pooler")
-        self._has_probed, self._has_heard = self._is_listening and not self._has_heard, False
+        self._has_probed = self._is_listening and self._is_in_doubt and not self._has_heard
+        self._has_heard = self._is_in_doubt = False
         return self._has_probed
+
+    def ring_for_find(self) -> None:
+        """A beat has found work. Where nobody rings that is no wonder, but else we may be deaf."""
+        self._is_in_doubt = True
+        self.ring_idle(len(self._slots.records))
 
     # --- bells and looks ---
 
@@ -94,12 +101,12 @@ class Waking:
         if begun < self.next_look_at():
             return None
         floors = self._slots.board.floors((*self.lanes, store.CATCH_ALL_LANE))
-        if self._state.wants_to_doze(begun):
+        if self._state.wants_to_doze:
             sight, producers = store.doze(connection, floors, len(self._idle()))
-            self._state.dozed(_firsts(sight), producers, begun)
+            self._state.dozed(producers, begun)
         else:
             sight = store.look(connection, floors, len(self._idle()))
-            self._state.looked(_firsts(sight), begun, clock.now())
+            self._state.looked(sight.last_seq, begun, clock.now())
         return self._wake_for(sight)
 
     def _wake_for(self, sight: Sight) -> float | None:
@@ -137,7 +144,3 @@ class Waking:
         for slot, record in enumerate(self._slots.records):
             if record.activity:
                 self._slots.ring(slot)
-
-
-def _firsts(sight: Sight) -> dict[int, int]:
-    return dict(zip(sight.lanes, sight.seqs, strict=True))

@@ -1,14 +1,14 @@
 """The janitor's part in the watermark: to find the runs of producers who commit late, see rules/watermark.py.
 
-It looks each second while claims raise the floors of its host's lanes, and never when nobody claims. A look in full, every ten
+It looks each second while claims raise the floors of its host's lanes, and rests when nobody claims. A look in full, every ten
 minutes, must find nothing else: what it finds is counted, because somebody's bound was wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from orbitd import store
+from orbitd import lease, store
 from orbitd.rules.watermark import LEAST_PAUSE_SECONDS, Bounds, pause_after
 from orbitd.store import Beat, Connection, Sweep
 from orbitd.system import clock, log
@@ -25,6 +25,7 @@ class Watermark:
         self._bounds = Bounds()
         self._next_full = clock.now() + FULL_LOOK_SECONDS
         self._took_seconds = 0.0
+        self._is_resting = False
         self.next_look = 0.0
 
     def reset(self) -> None:
@@ -34,22 +35,28 @@ class Watermark:
         self.next_look = 0.0
 
     def beat(self, connection: Connection, host_id: int, lease_seconds: float, *, probes: bool = False) -> Beat:
-        """A beat, whose finds are on the board afterwards."""
-        beat = store.beat(connection, host_id, lease_seconds, self._board.floors(self._board.lanes) or None, probes=probes)
+        """A beat, whose finds are on the board afterwards. Raises LeaseLost."""
+        floors = self._board.floors(self._board.lanes) or None
+        beat = lease.beat(connection, self._header, host_id, lease_seconds, floors, probes=probes)
         if self._note_server(beat):
-            beat = store.beat(connection, host_id, lease_seconds)
+            beat = lease.beat(connection, self._header, host_id, lease_seconds, None)
         self._publish(dict(zip(beat.lanes_with_work, beat.first_seqs, strict=True)))
         return beat
 
-    def look(self, connection: Connection) -> int:
-        """Look for late runs if it is time, and there may be some. In how many lanes there are: so many children are needed."""
+    def look(self, connection: Connection, served: Collection[int]) -> int:
+        """Look for late runs if it is time, and there may be some. In how many lanes there are: so many children are needed.
+
+        `served` are the lanes that our children ask: each as long as it is rung. While none is, no floor rises.
+        """
         now = clock.now()
-        if now < self.next_look:
+        if now < self.next_look and not self._is_resting:
             return 0
-        self.next_look = now + LEAST_PAUSE_SECONDS
+        may_rise = self._board.is_rung(served)  # before the floors: a child raises them, and then sees that the lane is empty
         floors = self._board.floors(self._board.lanes)
         is_full = now >= self._next_full
         lanes = dict.fromkeys(floors, 0) if is_full else self._bounds.open_lanes(floors)
+        self._is_resting = not lanes and not may_rise
+        self.next_look = self._next_full if self._is_resting else now + LEAST_PAUSE_SECONDS
         if not lanes:
             return 0
         if is_full:

@@ -1,4 +1,4 @@
-"""When a slot whose child died may be filled again.
+"""When a slot whose child died may be filled again, and when to connect again to a database that does not answer.
 
 The first early death of a streak is forgiven at once; from the second on the wait doubles, with full jitter, up to the
 longest. A child that lived `min_uptime` ends the streak. That alone would let a child that dies each 11 seconds be
@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orbitd.rules.limits import Backoff
+
+FIRST_RECONNECT_SECONDS = 0.1
+LONGEST_RECONNECT_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -36,6 +39,14 @@ def after_death(history: History, policy: Backoff, *, lifetime_seconds: float, n
         history.not_before = now + policy.longest_seconds
     else:
         history.not_before = now + wait_seconds(history.streak, policy, draw)
+
+
+def reconnect_seconds(attempts: int, draw: float) -> float:
+    """The wait after so many attempts in vain to reach the database: up to 0.1 s, 0.2 s, and so on to 5 s, with full jitter.
+
+    So a fleet whose database comes back does not come back at once. `draw` is uniform in [0, 1).
+    """
+    return draw * min(LONGEST_RECONNECT_SECONDS, FIRST_RECONNECT_SECONDS * 2.0 ** min(attempts - 1, 10))
 
 
 def wait_seconds(streak: int, policy: Backoff, draw: float) -> float:

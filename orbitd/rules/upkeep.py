@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orbitd.rules.findings import Finding, Status
 from orbitd.units import format_duration
 
-LOOK_SECONDS = 60.0
-"""How often a host looks after the fleet's duties."""
+LOOK_SECONDS = 600.0
+"""So long a host leaves the fleet's duties alone at most."""
 
+_SHORTEST_PAUSE_SECONDS = 60.0
+_JITTER = 0.5
 _LATE_FACTOR = 3
 _LATE_MARGIN_SECONDS = 900.0
 _GRAVE_TRANSACTIONS = 500_000_000
@@ -31,6 +33,21 @@ class Duty:
     def is_late(self) -> bool:
         """Whether it must have failed more than once."""
         return self.age_seconds > _LATE_FACTOR * self.every_seconds + _LATE_MARGIN_SECONDS
+
+    @property
+    def due_seconds(self) -> float:
+        """Until it is due again; one that fails is due all the time."""
+        return self.every_seconds - self.age_seconds
+
+
+def pause_seconds(duties: Iterable[Duty], *, is_amiss: bool, draw: float) -> float:
+    """How long a host waits until it looks again: until one of these duties is due, or for a minute while something is amiss.
+
+    Half a minute of jitter beyond that: whoever comes first does the duty, and the others find it done. `draw` is uniform in [0, 1).
+    """
+    longest = _SHORTEST_PAUSE_SECONDS if is_amiss else LOOK_SECONDS
+    due_seconds = min((duty.due_seconds for duty in duties), default=longest)
+    return max(_SHORTEST_PAUSE_SECONDS, min(due_seconds, longest)) + draw * _JITTER * _SHORTEST_PAUSE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

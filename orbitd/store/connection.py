@@ -67,11 +67,16 @@ class Connection(psycopg.Connection[TupleRow]):
         self.execute("LISTEN orbit_cancel")
         self.execute(f"LISTEN orbit_probe_{self.info.backend_pid}".encode())
 
+    def is_rung(self) -> bool:
+        """Whether a bell has rung while a call was under way: then there is nothing to be read that would tell of it."""
+        while bell := self.pgconn.notifies():
+            self._bells.append(psycopg.Notify(bell.relname.decode(), bell.extra.decode(), bell.be_pid))
+        return bool(self._bells)
+
     def heard(self) -> list[psycopg.Notify]:
         """The bells that have rung since the last call, without waiting. Raises OperationalError."""
         self.pgconn.consume_input()
-        while bell := self.pgconn.notifies():
-            self._bells.append(psycopg.Notify(bell.relname.decode(), bell.extra.decode(), bell.be_pid))
+        self.is_rung()
         bells = list(self._bells)
         self._bells.clear()
         return bells

@@ -185,9 +185,10 @@ class Sweep:
 class Sight:
     """What a look has found: lanes with pending runs, the number of the first in each, and how many there are, up to a limit.
 
-    `next_due_seconds` is None when nothing is delayed, 0 or less when something is due.
+    `last_seq` is the highest number given out. `next_due_seconds` is None when nothing is delayed, 0 or less when something is due.
     """
 
+    last_seq: int
     lanes: list[int]
     seqs: list[int]
     counts: list[int]

@@ -18,6 +18,12 @@ def test_the_wait_is_never_longer_than_the_longest(streak: int, draw: float) -> 
     assert 0 <= backoff.wait_seconds(streak, POLICY, draw) <= 60
 
 
+def test_the_wait_before_connecting_again_doubles_up_to_five_seconds_all_of_it_jitter() -> None:
+    assert [backoff.reconnect_seconds(attempts, draw=1.0) for attempts in (1, 2, 3, 6, 7, 10**6)] == [0.1, 0.2, 0.4, 3.2, 5.0, 5.0]
+    assert [backoff.reconnect_seconds(attempts, draw=0.0) for attempts in (1, 10)] == [0.0, 0.0]
+    assert backoff.reconnect_seconds(4, draw=0.25) == 0.2
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 0.999)), max_size=300))
 def test_spawns_are_bounded_in_every_pattern_of_crashes(deaths: list[tuple[float, float]]) -> None:
     history, now, respawns = History(), 0.0, []

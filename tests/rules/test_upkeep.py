@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from orbitd.rules.findings import Status
-from orbitd.rules.upkeep import Duty, Holder, held, late
+from orbitd.rules.upkeep import LOOK_SECONDS, Duty, Holder, held, late, pause_seconds
 
 SESSION = Holder("session", "4711", "psql", "alice", "idle in transaction", 7380.0, 1_234_567)
 
@@ -57,3 +57,17 @@ def test_a_slot_is_dropped_by_its_name_and_a_grave_age_is_an_error() -> None:
     assert finding.status is Status.ERROR
     assert finding.message.startswith('replication slot "standby_1" (inactive) keeps')
     assert finding.command == """psql -c 'select pg_drop_replication_slot('"'"'standby_1'"'"')'"""
+
+
+def test_the_next_look_is_when_a_duty_is_due_but_no_sooner_than_in_a_minute_and_no_later_than_usual() -> None:
+    hourly, often = Duty("partitions", 3600.0, 10.0, None), Duty("retention", 600.0, 200.0, None)
+    overdue = Duty("leftovers", 600.0, 9999.0, "division by zero")
+    pauses = [pause_seconds(duties, is_amiss=False, draw=0.0) for duties in ([], [hourly], [hourly, often], [often, overdue])]
+    assert pauses == [LOOK_SECONDS, LOOK_SECONDS, 400.0, 60.0]
+
+
+def test_while_something_is_amiss_a_host_looks_each_minute_and_hosts_do_not_look_all_at_once() -> None:
+    often = Duty("retention", 600.0, 200.0, None)
+    assert pause_seconds([often], is_amiss=True, draw=0.0) == 60.0
+    assert pause_seconds([often], is_amiss=False, draw=0.0) == 400.0
+    assert pause_seconds([often], is_amiss=False, draw=0.999) == pytest.approx(430.0, abs=0.1)

@@ -231,4 +231,6 @@ def test_bells_that_ring_during_another_call_are_kept(fleet: Fleet) -> None:
     fleet.enqueue("p")
     for _ in range(3):
         store.lanes_of(listener, ["p"])
+    assert listener.is_rung(), "nothing that could be read tells of it any more"
     assert [bell.payload.split()[0] for bell in listener.heard()] == [str(child.lanes[0])]
+    assert not listener.is_rung()

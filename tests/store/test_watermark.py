@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from orbitd import store
+from orbitd.rules.watermark import LEAST_PAUSE_SECONDS
 from orbitd.search import Search
 from orbitd.store import Claimed, Connection, Offer
 from orbitd.store.migrate import migrate
@@ -116,7 +117,7 @@ class Host:
     def look(self, connection: Connection | None = None) -> int:
         """A sweep, if there is something to look for; in how many lanes it found late runs."""
         self.watermark.next_look = 0.0
-        return self.watermark.look(connection or self.fleet.conn)
+        return self.watermark.look(connection or self.fleet.conn, self.child.lanes)
 
     def look_in_full(self) -> int:
         self.watermark._next_full = 0.0
@@ -159,6 +160,28 @@ def test_there_is_nothing_to_look_for_once_all_producers_have_ended_and_nobody_c
     assert host.work() == 1
     with pytest.raises(psycopg.OperationalError):
         host.look(closed(host.fleet))
+
+
+def test_the_janitor_rests_while_nobody_can_claim_and_looks_within_a_second_of_whoever_may(host: Host) -> None:
+    host.fleet.enqueue("p")
+    host.work()
+    host.look()
+
+    def looks_within_seconds() -> float:
+        host.watermark.look(host.fleet.conn, host.child.lanes)
+        return host.watermark.next_look - clock.now()
+
+    host.watermark.next_look = 0.0
+    assert looks_within_seconds() > 60
+    host.slots.board.ring(host.lane)
+    assert looks_within_seconds() <= LEAST_PAUSE_SECONDS
+    assert host.claim() is None
+    host.look()
+    assert looks_within_seconds() > 60
+    host.fleet.enqueue("p")
+    while host.claim(is_board_fresh=False):  # the janitor was silent for a while
+        pass
+    assert looks_within_seconds() <= LEAST_PAUSE_SECONDS
 
 
 def closed(fleet: Fleet) -> Connection:

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Self
 
 import psycopg
@@ -43,7 +43,7 @@ class NaiveSearch(Search):
 class NoWatermark(Watermark):
     """Never looks for late runs."""
 
-    def look(self, connection: Connection) -> int:
+    def look(self, connection: Connection, served: Collection[int]) -> int:
         return 0
 
 
@@ -207,7 +207,7 @@ class Traffic:
                     watermark.beat(conn, host_id, LEASE_SECONDS)
                     store.reconcile(conn, "resume")
                     next_beat = time.monotonic() + BEAT_SECONDS
-                self.late += watermark.look(conn)
+                self.late += watermark.look(conn, slots.board.lanes)
                 self.overlooked += slots.header.found_by_sweep
                 time.sleep(dice.uniform(0, 0.02))
 

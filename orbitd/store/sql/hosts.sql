@@ -62,11 +62,11 @@ SELECT orbit.end_host(id, %(cause)s::text) AS ended FROM orbit.hosts WHERE boot_
 SELECT orbit.rescue(%(host)s::int) AS ended;
 
 -- name: end_missing_children
--- Once a minute, before reconcile.
+-- Before reconcile.
 SELECT orbit.end_missing_children(%(host)s::int, %(living)s::int[]) AS ended;
 
 -- name: reconcile
--- After a host was ended, at a janitor's start, and once a minute; and when a person recovers what was lost.
+-- After a host was ended, with each new connection of a janitor's and every few minutes; and when a person recovers what was lost.
 SELECT run_id, state, lane, seq
   FROM orbit.reconcile(
            %(hold)s::boolean, %(older_than)s::float8, %(after_lane)s::int, %(after_seq)s::bigint, %(limit)s::int

@@ -56,7 +56,7 @@ SELECT orbit.prune_leftovers(
 SELECT orbit.prune_hosts(clock_timestamp() - make_interval(secs => %(succeeded)s::float8), %(limit)s::int) AS gone;
 
 -- name: take_duty
--- Once a minute, and again after each.
+-- When one may be due, and again after each.
 SELECT orbit.take_duty(%(host)s::int, %(known)s::text[]) AS duty;
 
 -- name: end_duty
@@ -64,14 +64,14 @@ SELECT orbit.take_duty(%(host)s::int, %(known)s::text[]) AS duty;
 SELECT orbit.end_duty(%(duty)s::text, %(error)s::text) AS ended;
 
 -- name: duties
--- Once a minute: whether the fleet does its duties.
+-- Every few minutes: whether the fleet does its duties, and when the next one is due.
 SELECT name, extract(epoch FROM every)::float8 AS every_seconds, extract(epoch FROM clock_timestamp() - done_at)::float8 AS age_seconds,
        error
   FROM orbit.duties
  ORDER BY name;
 
 -- name: horizon
--- Once a minute: who holds back vacuum most, so that the dead rows of all tables stay. Of two with the same age the one that came
+-- Every few minutes: who holds back vacuum most, so that the dead rows of all tables stay. Of two with the same age the one that came
 -- first; the other only sees what it holds. A writer counts in whichever database, because every snapshot is held by it.
 -- Without pg_read_all_stats a role sees of others only that they write, from pg_locks, and not since when.
 SELECT holder.kind, holder.name, holder.application, holder."user", holder.state, holder.seconds, holder.transactions

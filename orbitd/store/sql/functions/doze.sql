@@ -8,7 +8,7 @@
 -- its locks are let go; sequences are read as they are, whatever the reader's snapshot.
 CREATE OR REPLACE FUNCTION orbit.doze(
     p_lanes int[], p_floors bigint[], p_most int,
-    OUT lanes int[], OUT seqs bigint[], OUT counts int[], OUT next_due_seconds float8, OUT producers text[]
+    OUT last_seq bigint, OUT lanes int[], OUT seqs bigint[], OUT counts int[], OUT next_due_seconds float8, OUT producers text[]
 )
 LANGUAGE plpgsql
 AS $$
@@ -18,8 +18,8 @@ BEGIN
       FROM pg_locks held
      WHERE held.locktype = 'advisory' AND held.classid = 7002 AND held.objsubid = 2
        AND held.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
-    SELECT work.lanes, work.seqs, work.counts, work.next_due_seconds
-      INTO lanes, seqs, counts, next_due_seconds
+    SELECT work.last_seq, work.lanes, work.seqs, work.counts, work.next_due_seconds
+      INTO last_seq, lanes, seqs, counts, next_due_seconds
       FROM orbit.find_work(p_lanes, p_floors, p_most) AS work;
 END
 $$;

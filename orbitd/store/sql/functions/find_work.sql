@@ -1,10 +1,11 @@
 -- Where runs wait: of p_lanes, each searched from its floor (p_floors, beside it), those with pending runs; for each the number of
 -- the first, and how many there are, up to p_most. Called by a janitor that is awake, and by doze.
+--     last_seq           the highest number given out: how much traffic there is
 --     next_due_seconds   until the next delayed run falls due; 0 or less: one is due already. What has been due for a minute is
 --                        left to the next beat: those before it may be as many dead entries as the index has.
 CREATE OR REPLACE FUNCTION orbit.find_work(
     p_lanes int[], p_floors bigint[], p_most int,
-    OUT lanes int[], OUT seqs bigint[], OUT counts int[], OUT next_due_seconds float8
+    OUT last_seq bigint, OUT lanes int[], OUT seqs bigint[], OUT counts int[], OUT next_due_seconds float8
 )
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -12,6 +13,7 @@ AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
+    SELECT n.last_value INTO last_seq FROM orbit.ready_numbers n;
     SELECT coalesce(array_agg(asked.lane), '{}'), coalesce(array_agg(work.first_seq), '{}'), coalesce(array_agg(work.waiting), '{}')
       INTO lanes, seqs, counts
       FROM unnest(p_lanes, p_floors) AS asked(lane, floor)
