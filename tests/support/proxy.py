@@ -96,7 +96,7 @@ class DeafProxy(Proxy):
 
 
 class CuttingProxy(Proxy):
-    """Cuts a connection when its client sends a COMMIT, once for each order: "before" the server hears of it, or "after" it has answered."""
+    """Cuts a connection when its client sends a COMMIT, once for each order: "before" the server hears it, or "after" it has answered."""
 
     def __init__(self, dsn: str, folder: Path) -> None:
         self.orders: list[str] = []
