@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from orbitd.store import Ask, Connection
 from tests.store.fleet import Child, Fleet
 
 FILL = "INSERT INTO orbit.live (run_id, lane) SELECT n, %s FROM generate_series(1, %s) AS n"
+MANY = int(os.environ.get("ORBITD_PLAN_ROWS", "100000"))
 GOLDEN = ["Limit", "LockRows", "Index Scan using live_pkey: ((lane = ?) AND (seq >= ?)), then (state = ?)"]
 
 
@@ -65,12 +67,12 @@ def test_the_pick_of_a_claim_has_one_plan_whatever_is_in_the_table(own_fleet: Fl
     if state == "bloated":
         own_fleet.conn.execute("ALTER TABLE orbit.live SET (autovacuum_enabled = off)")
     if state != "empty":
-        fill(own_fleet, lane, 100_000)
+        fill(own_fleet, lane, MANY)
     if state == "full and analyzed":
         own_fleet.conn.execute("ANALYZE orbit.live")
     if state == "bloated":
         own_fleet.conn.execute("ANALYZE orbit.live")
-        own_fleet.conn.execute("DELETE FROM orbit.live WHERE run_id <= 100000")
+        own_fleet.conn.execute("DELETE FROM orbit.live WHERE run_id <= %s", [MANY])
     plans = plans_of(child.conn, lambda: store.claim(child.conn, child.child_id, Ask.of(child.lanes)))
     picks = [nodes for text, nodes in plans if "SKIP LOCKED" in text and "orbit.live" in text]
     assert picks == [GOLDEN]

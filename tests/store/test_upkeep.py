@@ -21,6 +21,7 @@ from orbitd.system.postgres import installations
 from orbitd.upkeep import Upkeep
 from tests.store.aging import DAY_SECONDS, age, enqueue_aged, make_day, partition, tables, today
 from tests.store.fleet import FAILURE, Fleet
+from tests.support.addresses import around
 from tests.support.rigs import missing_rig
 
 HISTORY = ("runs", "outcomes", "steps", "run_logs")
@@ -171,7 +172,13 @@ def test_a_day_is_pruned_beside_a_full_default_partition(own_fleet: Fleet, rows:
     make_day(own_fleet, 40)
     enqueue_aged(own_fleet, rows, 40)
     fill_default(own_fleet)
-    store.prune_partitions(own_fleet.conn, MONTH)
+    told: list[str] = []
+    janitor = own_fleet.connect(dsn=around(own_fleet.dsn))
+    janitor.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+    janitor.execute("SET client_min_messages = debug1")
+    store.prune_partitions(janitor, MONTH)
+    implied = 'updated partition constraint for default partition "runs_default" is implied by existing constraints'
+    assert (implied in told) == (rows > 200), "what is certain is not looked for"
     assert (partition("runs", own_fleet, 40, "_kept") in tables(own_fleet, "runs")) == (rows > 200)
     assert own_fleet.value("SELECT count(*) FROM orbit.runs WHERE pipeline = 'bulk'") == rows
     assert excluded(own_fleet) == usual
