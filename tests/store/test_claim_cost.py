@@ -15,13 +15,14 @@ from orbitd import store
 from orbitd.store import Ask, Connection
 from tests.store.fleet import Child, Fleet
 
-FILL = "INSERT INTO orbit.live (run_id, lane) SELECT n, %s FROM generate_series(1, %s) AS n"
+FILL = "INSERT INTO orbit.live (run_id, lane) SELECT n, %s FROM generate_series(%s::int, %s::int) AS n"
 MANY = int(os.environ.get("ORBITD_PLAN_ROWS", "100000"))
 GOLDEN = ["Limit", "LockRows", "Index Scan using live_pkey: ((lane = ?) AND (seq >= ?)), then (state = ?)"]
 
 
 def fill(fleet: Fleet, lane: int, count: int) -> None:
-    fleet.conn.execute(FILL.encode(), [lane, count])
+    for first in range(0, count, 100_000):
+        fleet.conn.execute(FILL.encode(), [lane, first + 1, min(first + 100_000, count)])
 
 
 # --- the plan ---
@@ -59,6 +60,7 @@ def plans_of(conn: Connection, call: Callable[[], object]) -> list[tuple[str, li
     return [(each["Query Text"], list(nodes(each["Plan"]))) for each in found]
 
 
+@pytest.mark.timeout(30 + MANY / 10_000)
 @pytest.mark.parametrize("state", ["empty", "full", "full and analyzed", "bloated"])
 def test_the_pick_of_a_claim_has_one_plan_whatever_is_in_the_table(own_fleet: Fleet, state: str) -> None:
     child = own_fleet.worker("p")
