@@ -46,12 +46,11 @@ class Proxy:
             _end(proxy._listener)
             proxy.cut()
 
-    def cut(self) -> int:
-        """End all connections; how many there were."""
+    def cut(self) -> None:
+        """End all connections."""
         pairs, self._pairs = self._pairs, []
         for pair in pairs:
             _end(*pair)
-        return len(pairs)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
