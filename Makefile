@@ -1,6 +1,6 @@
 # The verbs of the workbench; `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help venv run check test test-fast test-faults test-mutants soak test-pooler test-postgres18
+.PHONY: help venv run check test test-fast test-faults test-large test-mutants soak test-pooler test-postgres18
 .PHONY: bench bench-store bench-supervision manual session format
 
 BIN := .venv/bin
@@ -45,6 +45,10 @@ test-fast: venv  ## every test that takes milliseconds: no daemon, nothing slow
 
 test-faults: venv  ## long storms of signals and kills, a fault at every step, a cut in every migration; ORBITD_STORM_SECONDS=120
 	ORBITD_STORM_SECONDS=$(or $(ORBITD_STORM_SECONDS),120) $(BIN)/pytest tests/daemon/test_storms.py tests/daemon/test_steps_fail.py tests/store/test_migrate.py
+
+test-large: venv  ## the plans of a claim over a million runs; a minute of traffic on the watermark, and a failover in it
+	ORBITD_PLAN_ROWS=$(or $(ORBITD_PLAN_ROWS),1000000) ORBITD_WATERMARK_SECONDS=$(or $(ORBITD_WATERMARK_SECONDS),60) \
+		$(BIN)/pytest tests/store/test_claim_cost.py tests/store/test_watermark.py
 
 test-pooler: venv  ## every test behind pgbouncer in transaction mode; TESTS=tests/store for some (needs pgbouncer)
 	ORBITD_TEST_POOLER=1 $(BIN)/pytest $(ON_EVERY_CORE) $(TESTS)

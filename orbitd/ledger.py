@@ -103,6 +103,7 @@ class RunLedger:
         """`about` are the fields by which the daemon's log knows the run; `keeps_log`: its lines go to the database as well."""
         self._link, self._fence, self._courier, self._run = link, fence, courier, run
         self._about, self._keeps_log = about, keeps_log
+        self._is_committing = threading.Lock()  # held until the end is certain: the next one counts on
 
     def steps(self) -> dict[str, str]:
         """The recorded steps."""
@@ -111,9 +112,8 @@ class RunLedger:
     def record_step(self, key: str, output_json_text: str, seconds: float) -> str:
         """Store a step's output; the first one wins. Repeating it is harmless."""
         try:
-            return self._link.call(lambda connection, _: store.record_step(connection, self._fence, key, output_json_text, seconds))
-        except store.Fenced as error:
-            raise Fenced(str(error)) from error
+            with _told_to_authors():
+                return self._link.call(lambda connection, _: store.record_step(connection, self._fence, key, output_json_text, seconds))
         except psycopg.DataError as error:
             raise BadResult(f'the database cannot store the output of step "{key}": {error}') from error
 
@@ -138,10 +138,30 @@ class RunLedger:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Any]:
-        """A connection in a transaction that holds the run: nobody can take it away before the commit."""
-        with self._link.second_connection() as connection, connection.transaction():
+        """A connection in a transaction that holds the run: nobody can take it away before the commit.
+
+        Whether it has committed is certain in any case: when the reply to the COMMIT is lost, the run's row tells.
+        """
+        number = None
+        with _told_to_authors(), self._link.second_connection() as connection, contextlib.ExitStack() as committing:
             try:
-                store.hold_run(connection, self._fence)
-            except store.Fenced as error:
-                raise Fenced(str(error)) from error
-            yield connection
+                with connection.transaction():
+                    store.hold_run(connection, self._fence)
+                    yield connection
+                    committing.enter_context(self._is_committing)
+                    number = store.count_commit(connection, self._fence)
+            except psycopg.OperationalError:
+                if number is None or not connection.closed or number != self._last_commit():
+                    raise
+
+    def _last_commit(self) -> int:
+        return self._link.call(lambda connection, _: store.last_commit(connection, self._fence))
+
+
+@contextlib.contextmanager
+def _told_to_authors() -> Iterator[None]:
+    """Turn the store's Fenced into that which no `except Exception` of an author's catches."""
+    try:
+        yield
+    except store.Fenced as error:
+        raise Fenced(str(error)) from error

@@ -38,6 +38,7 @@ _DUTIES: Mapping[str, Callable[[Connection, Retention], int]] = MappingProxyType
     {
         "partitions": lambda connection, _: store.make_partitions(connection),
         "retention": store.prune_partitions,
+        "overdue": lambda connection, _: store.promote_overdue(connection),
         "leftovers": store.prune_rows,
     }
 )

@@ -14,7 +14,8 @@ from orbitd.ctl.awaiting import EXIT_CODES, Onlooker, await_ends, told_end, told
 from orbitd.ctl.bulk import in_turn
 from orbitd.ctl.database import connected
 from orbitd.ctl.runs import check_between
-from orbitd.errors import ExitCode, UsageError, nearest
+from orbitd.errors import ExitCode, NoSuchObject, UsageError, nearest
+from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
 from orbitd.system.files import read_text_file
 from orbitd.units import parse_duration
@@ -113,7 +114,7 @@ def _enqueue_one(session: Session, conn: store.Connection, wanted: Wanted, text_
         session.out.note(f'the key "{args["key"]}" belongs to this run already, which {_in_words(made.state)}')
     document: dict[str, Any] = {"schema": "orbit.run/1", "id": str(made.id), "created": made.created, "state": made.state}
     if args["wait"] or args["follow"]:
-        return _wait(session, conn, made.id, document)
+        return _wait(session, conn, made, document)
     session.out.document(document, [document["id"]])
     return ExitCode.OK
 
@@ -123,17 +124,24 @@ def _in_words(state: RunState) -> str:
     return f"{auxiliary} {state}"
 
 
-def _wait(session: Session, conn: store.Connection, run_id: int, document: Mapping[str, Any]) -> int:
-    """A person has the id at once; the document has the state in which the run ended."""
+def _wait(session: Session, conn: store.Connection, made: store.Enqueued, document: Mapping[str, Any]) -> int:
+    """A person has the id at once; the document has the state in which the run ended, be it long ago."""
     if not session.out.as_json:
         session.out.document(document, [document["id"]])
         sys.stdout.flush()
-    look = Onlooker(session, run_id).look if session.args["follow"] else _look_away
-    state = await_ends(session, conn, [run_id], look)[run_id]
+    look = Onlooker(session, made.id).look if session.args["follow"] else _look_away
+    try:
+        state = await_ends(session, conn, [made.id], look)[made.id]
+        told = told_end(conn, made.id, state)
+    except NoSuchObject:
+        state = made.state
+        if state not in EXIT_CODES:
+            raise
+        told = f"run {short_id(made.id)} {state}, and is kept no longer"
     if session.out.as_json:
         session.out.document({**document, "state": state}, [])
     else:
-        session.out.note(told_end(conn, run_id, state))
+        session.out.note(told)
     return EXIT_CODES[state]
 
 

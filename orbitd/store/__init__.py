@@ -45,8 +45,18 @@ from orbitd.store.rows import (
     Sweep,
     TakenBack,
 )
-from orbitd.store.steps import append_logs, hold_run, load_steps, record_progress, record_step
-from orbitd.store.upkeep import Retention, duties, end_duty, horizon, make_partitions, prune_partitions, prune_rows, take_duty
+from orbitd.store.steps import append_logs, count_commit, hold_run, last_commit, load_steps, record_progress, record_step
+from orbitd.store.upkeep import (
+    Retention,
+    duties,
+    end_duty,
+    horizon,
+    make_partitions,
+    promote_overdue,
+    prune_partitions,
+    prune_rows,
+    take_duty,
+)
 from orbitd.store.waking import doze, look, stay_awake
 
 if TYPE_CHECKING:
@@ -108,6 +118,7 @@ __all__ = [
     "claim",
     "clean_text",
     "connect",
+    "count_commit",
     "describe",
     "dlq_delete",
     "dlq_list",
@@ -129,6 +140,7 @@ __all__ = [
     "interrupt",
     "is_outage",
     "lanes_of",
+    "last_commit",
     "list_pipelines",
     "list_runs",
     "load_steps",
@@ -141,6 +153,7 @@ __all__ = [
     "pins_of",
     "pipeline_names",
     "place",
+    "promote_overdue",
     "prune_partitions",
     "prune_rows",
     "read_logs",

@@ -36,7 +36,28 @@ def record_step(conn: psycopg.Connection[Any], fence: Fence, key: str, output_js
 def hold_run(conn: psycopg.Connection[Any], fence: Fence) -> None:
     """Keep the run until the end of the caller's transaction: whoever would take it back waits. Raises Fenced."""
     if conn.execute(_SQL["hold_run"], fence_parameters(fence)).fetchone() is None:
-        raise Fenced(f"run {fence.run_id} is no longer yours")
+        raise _not_yours(fence)
+
+
+def count_commit(conn: psycopg.Connection[Any], fence: Fence) -> int:
+    """Count the caller's transaction, which holds the run and is about to commit: its number. Raises Fenced."""
+    return _commits(conn, "count_commit", fence)
+
+
+def last_commit(conn: psycopg.Connection[Any], fence: Fence) -> int:
+    """The number of the last one that has committed; waits for one that is about to. Raises Fenced."""
+    return _commits(conn, "last_commit", fence)
+
+
+def _commits(conn: psycopg.Connection[Any], statement: str, fence: Fence) -> int:
+    number: int | None = conn.execute(_SQL[statement], fence_parameters(fence)).fetchall()[0][0]
+    if number is None:
+        raise _not_yours(fence)
+    return number
+
+
+def _not_yours(fence: Fence) -> Fenced:
+    return Fenced(f"run {fence.run_id} is no longer yours")
 
 
 def record_progress(conn: psycopg.Connection[Any], fence: Fence, fraction: float | None, note: str | None) -> bool:

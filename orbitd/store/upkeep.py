@@ -2,6 +2,7 @@
 
     partitions   those of the coming days are made
     retention    those of days that need not be kept are dropped; what is still needed of them is kept
+    overdue      delayed runs that no beat has seen when they fell due are moved
     leftovers    what is not partitioned is deleted, batch by batch
 
 Whatever would have to wait for a lock raises LockNotAvailable soon, changes nothing, and is tried again another time.
@@ -10,7 +11,7 @@ Whatever would have to wait for a lock raises LockNotAvailable soon, changes not
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,7 @@ def make_partitions(conn: psycopg.Connection[Any], days_ahead: int = PARTITION_D
     made = 0
     for table, day in conn.execute(_SQL["missing_partitions"], {"days": days_ahead}).fetchall():
         with contextlib.suppress(psycopg.errors.LockNotAvailable):
+            _exclude_day(conn, table, day)
             made += conn.execute(_SQL["make_partition"], {"table": table, "day": day}).fetchall()[0][0]
     return made
 
@@ -58,8 +60,15 @@ def prune_partitions(conn: psycopg.Connection[Any], retention: Retention) -> int
     """
     found = conn.execute(_SQL["old_partitions"], retention.parameters()).fetchall()
     for table, name, day in found:
+        _exclude_day(conn, table, day)
         conn.execute(_SQL["prune_partition"], retention.parameters() | {"table": table, "name": name, "day": day})
     return len(found)
+
+
+def _exclude_day(conn: psycopg.Connection[Any], table: str, day: int) -> None:
+    """See the function. Each step is a transaction of its own, because the next one must not hold up whom the first one did."""
+    while conn.execute(_SQL["exclude_day"], {"table": table, "day": day}).fetchall()[0][0]:
+        pass
 
 
 def prune_rows(conn: psycopg.Connection[Any], retention: Retention) -> int:
@@ -67,14 +76,23 @@ def prune_rows(conn: psycopg.Connection[Any], retention: Retention) -> int:
 
     Returns how many rows. A turn is bounded: the rest is left for the next one.
     """
-    gone = 0
-    for statement in ("prune_resolved", "prune_runs", "prune_keys", "prune_leftovers", "prune_hosts"):
-        for _ in range(_MOST_BATCHES):
-            batch = conn.execute(_SQL[statement], retention.parameters() | {"limit": _BATCH}).fetchall()[0][0]
-            gone += batch
-            if batch < _BATCH:
-                break
-    return gone
+    statements = ("prune_resolved", "prune_runs", "prune_keys", "prune_leftovers", "prune_hosts")
+    return sum(_in_batches(conn, statement, retention.parameters()) for statement in statements)
+
+
+def promote_overdue(conn: psycopg.Connection[Any]) -> int:
+    """Move delayed runs that have been due for more than a minute; how many. A turn is bounded."""
+    return _in_batches(conn, "promote_overdue", {})
+
+
+def _in_batches(conn: psycopg.Connection[Any], statement: str, parameters: Mapping[str, float]) -> int:
+    done = 0
+    for _ in range(_MOST_BATCHES):
+        batch = conn.execute(_SQL[statement], {**parameters, "limit": _BATCH}).fetchall()[0][0]
+        done += batch
+        if batch < _BATCH:
+            break
+    return done
 
 
 def take_duty(conn: psycopg.Connection[Any], host_id: int, known: Iterable[str]) -> str | None:

@@ -25,6 +25,10 @@ def gate(ctx, path=None):
     while path and not pathlib.Path(path).exists():
         time.sleep(0.01)
 
+@pipeline("brief")
+def brief(ctx):
+    time.sleep(0.1)
+
 @pipeline("urgent", priority=2, batch=1)
 def urgent(ctx):
     pass
@@ -100,6 +104,39 @@ def test_a_drain_hands_back_what_was_not_begun(begin: Begin, tmp_path: Path) -> 
     (tmp_path / "open").touch()
     daemon.await_exit()
     assert daemon.describe(ids[0])["state"] == "succeeded"
+
+
+def test_what_waits_in_a_hand_is_shown_as_running_there_and_goes_back_at_a_pause(begin: Begin) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "poll.batch": 15})
+    ids = enqueue_together(daemon, "brief", *[{}] * 15)
+    seen = eventually(lambda: looked_at(daemon), lambda rows: rows[0]["state"] == "succeeded")
+    assert [(row["state"], row["slot"], row["attempt"]) for row in seen[-5:]] == [("running", 0, 1)] * 5
+    assert daemon.slots()[0]["run"] in map(str, ids[:-5]), "of all these the one that was begun"
+    daemon.ask("pause")
+    seen = eventually(lambda: looked_at(daemon), lambda rows: {row["state"] for row in rows} == {"succeeded", "pending"})
+    assert {row["attempt"] for row in seen if row["state"] == "pending"} == {0}
+    assert daemon.slots()[0]["state"] == "idle"
+    daemon.ask("unpause")
+    eventually(lambda: looked_at(daemon), lambda rows: [(row["state"], row["attempt"]) for row in rows] == [("succeeded", 1)] * 15)
+
+
+def looked_at(daemon: Daemon) -> list[dict[str, Any]]:
+    """All runs, as an operator sees them."""
+    return daemon.query("select state, slot, attempt from orbit.runs_view order by id")
+
+
+def test_a_child_that_is_worn_runs_no_more_of_its_batch_than_it_should(begin: Begin, tmp_path: Path) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "children.max_runs": 3, "children.max_runs_jitter": 0, "poll.batch": 10})
+    ids = enqueue_together(daemon, "gate", {}, {}, {"path": str(tmp_path / "open")}, {}, {})
+    for run_id in ids[3:]:
+        assert len(daemon.await_run(run_id, "succeeded")["attempts"]) == 1
+    assert daemon.describe(ids[2])["state"] == "running"
+    (tmp_path / "open").touch()
+    daemon.await_run(ids[2], "succeeded")
+    reasons = eventually(lambda: [event["reason"] for event in daemon.events("child_drained")])
+    assert reasons == ["max_runs"]
+    children = daemon.query("select array_agg(run_id order by run_id) as runs from orbit.outcomes group by child order by child")
+    assert [row["runs"] for row in children] == [ids[:3], ids[3:]]
 
 
 def test_a_run_that_waits_in_a_hand_can_be_cancelled(begin: Begin, tmp_path: Path) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 
 from orbitd import store
-from orbitd.system.postgres import PORT, SUPERUSER, Cluster
+from orbitd.system.postgres import Cluster
 from tests.daemon.conftest import Begin
 from tests.support.addresses import around, through
 from tests.support.daemon import eventually, kill_process_of
-from tests.support.postgres import FAST_SETTINGS
+from tests.support.standby import either_of, primary_and_standby
 
 pytestmark = pytest.mark.daemon
 
@@ -73,40 +69,16 @@ def test_a_statement_that_outlives_its_child_does_not_hold_the_run(
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Cluster, Cluster]]:
-    """A primary, and a standby that has what it had when it was made."""
-    with ExitStack() as stack:
-        primary, standby = (stack.enter_context(a_cluster()) for _ in range(2))
-        primary.start()
-        store.migrate(primary.dsn())
-        primary.stop()
-        shutil.copytree(primary.data, standby.data)
-        (standby.data / "standby.signal").touch()
-        for path in (standby.data, *standby.data.rglob("*")):
-            shutil.chown(path, primary.user.uid, primary.user.gid)
-        primary.start()
-        standby.start()
-        yield primary, standby
-
-
-@contextmanager
-def a_cluster() -> Iterator[Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="orbitd-test-"))
-    cluster = Cluster(folder, settings={**FAST_SETTINGS, "wal_level": "replica"})
-    try:
-        yield cluster
-    finally:
-        cluster.stop("immediate")
-        shutil.rmtree(cluster.home, ignore_errors=True)
-        shutil.rmtree(folder, ignore_errors=True)
+    with primary_and_standby() as pair:
+        yield pair
 
 
 def test_after_a_failover_the_daemon_works_on_the_new_primary(begin: Begin, pair: tuple[Cluster, Cluster]) -> None:
     """Complaint 9: graphile/worker#449; the former primary lives on and takes no writes, as a standby does."""
     primary, standby = pair
-    both = f"host={primary.socket},{standby.socket} port={PORT},{PORT} user={SUPERUSER} dbname={SUPERUSER}"
     daemon = begin(WORK, start=False)
     daemon.use_database(primary.dsn())
-    daemon.configure(**{"database.url": f"{both} target_session_attrs=read-write"})
+    daemon.configure(**{"database.url": either_of(primary, standby)})
     daemon.start()
     daemon.await_run(daemon.enqueue("quick"), "succeeded")
     daemon.execute("ALTER SYSTEM SET default_transaction_read_only = on")

@@ -1,4 +1,4 @@
-"""A soak: runs without end while children, janitor, mold and arbiter are killed, sessions terminated and the server crashed.
+"""A soak: runs without end while processes are killed, sessions terminated, connections cut, answers lost and the server crashed.
 
 Afterwards `orbitctl audit` looks at the tables: none is lost, none has finished twice. `make soak` does it with 100 000 runs
 (ORBITD_SOAK_RUNS), and prints what it has been through.
@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +25,7 @@ from orbitd import store
 from orbitd.system.postgres import Cluster
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually, kill_process_of
+from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.daemon
 
@@ -32,6 +34,7 @@ AT_ONCE = 500
 COUNT = 3
 PATIENCE_SECONDS = 90 + RUNS / 20
 LONGEST_PAUSE_SECONDS = 0.4
+LONGEST_SILENCE_SECONDS = 0.1
 
 WORK = """
     @pipeline("quick", max_crashes=1000)
@@ -41,10 +44,10 @@ WORK = """
 
 
 class Soak:
-    """A daemon, its database, and what is done to both."""
+    """A daemon, its database, the proxy between them, and what is done to all three."""
 
-    def __init__(self, daemon: Daemon, cluster: Cluster, seed: int) -> None:
-        self.daemon, self.cluster, self.chance = daemon, cluster, random.Random(seed)
+    def __init__(self, daemon: Daemon, cluster: Cluster, proxy: Proxy, seed: int) -> None:
+        self.daemon, self.cluster, self.proxy, self.chance = daemon, cluster, proxy, random.Random(seed)
         self.asked = 0
         self.strokes: Counter[str] = Counter()
 
@@ -96,6 +99,13 @@ class Soak:
             if self.cluster.is_ours(pid):
                 self.daemon.query("select pg_terminate_backend(%s)", [pid])
 
+    def lose_answers(self) -> None:
+        """For a moment the server does all that it is asked, and nobody hears of it; then all connections are cut."""
+        self.proxy.loses_answers = True
+        time.sleep(self.chance.random() * LONGEST_SILENCE_SECONDS)
+        self.proxy.cut()
+        self.proxy.loses_answers = False
+
     def crash_server(self) -> None:
         self.cluster.restart("immediate")
 
@@ -108,18 +118,32 @@ STROKES = MappingProxyType[str, Callable[[Soak], None]](
         "all sessions terminated": lambda soak: soak.terminate(every=True),
         "the mold killed": lambda soak: soak.kill("mold"),
         "the arbiter killed": Soak.kill_arbiter,
+        "all connections cut": lambda soak: soak.proxy.cut(),
+        "the answers lost": Soak.lose_answers,
         "the server crashed": Soak.crash_server,
     }
 )
 
 
+@pytest.fixture
+def proxy(own_cluster: Cluster, folder: Path) -> Iterator[Proxy]:
+    """Between the daemon and its database."""
+    with Proxy.before(own_cluster.dsn(), folder / "p") as proxy:
+        yield proxy
+
+
 @pytest.mark.timeout(2 * PATIENCE_SECONDS + 60)
-def test_whatever_is_killed_no_run_is_lost_and_none_finishes_twice(begin_apart: Begin, own_cluster: Cluster) -> None:
+def test_whatever_is_killed_or_cut_no_run_is_lost_and_none_finishes_twice(proxy: Proxy, begin: Begin, own_cluster: Cluster) -> None:
     """Complaints 1 (riverqueue/river#1302), 12 (rails/solid_queue#761), 29 (dbos-transact-py#716) and 30 (hatchet#4494)."""
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")  # pytest shows it with a failure
-    daemon = begin_apart(WORK, **{"children.count": COUNT, "restart.min_uptime": "50ms", "host.lease": "3s", "host.beat": "500ms"})
-    soak = Soak(daemon, own_cluster, seed)
+    store.migrate(own_cluster.dsn())
+    options = {"children.count": COUNT, "restart.min_uptime": "50ms", "host.lease": "3s", "host.beat": "500ms"}
+    daemon = begin(WORK, start=False, **options)
+    daemon.use_database(own_cluster.dsn())
+    daemon.configure(**{"database.url": proxy.dsn})
+    daemon.start()
+    soak = Soak(daemon, own_cluster, proxy, seed)
     began = time.monotonic()
     soak.blow()
     eventually(soak.unfinished, lambda runs: runs == 0, seconds=PATIENCE_SECONDS)

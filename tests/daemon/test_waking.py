@@ -12,7 +12,7 @@ from orbitd.rules.waking import TRAFFIC
 from orbitd.store import Connection
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually, kill_process_of
-from tests.support.deafness import deaf_proxy
+from tests.support.proxy import DeafProxy
 
 pytestmark = pytest.mark.daemon
 
@@ -133,7 +133,7 @@ def test_an_idle_host_says_nothing_but_its_beat(begin: Begin) -> None:
 def test_with_every_notification_lost_a_run_waits_for_the_poll_and_the_deaf_listener_is_replaced(begin: Begin, folder: Path) -> None:
     """Reliability 11: a listener that dies silently."""
     daemon = begin(WORK, start=False, **{"poll.interval": "300ms"})
-    with deaf_proxy(daemon.dsn, folder / "p") as proxy:
+    with DeafProxy.before(daemon.dsn, folder / "p") as proxy:
         daemon.configure(**{"database.direct_url": proxy.dsn})
         daemon.start()
         daemon.await_run(daemon.enqueue("quick"), "succeeded")

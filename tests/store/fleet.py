@@ -287,7 +287,7 @@ _KEYS_OF_NOBODY = f"""
       FROM orbit.runs r
       JOIN ({_PLACES}) p ON p.run_id = r.id
       LEFT JOIN orbit.keys k ON k.pipeline = r.pipeline AND k.key = r.key AND k.run_id = r.id
-     WHERE r.key IS NOT NULL AND coalesce(k.run_ended, true) <> (p.place = 'ended')
+     WHERE r.key IS NOT NULL AND (k.run_id IS NULL OR k.outcome IS NOT NULL) <> (p.place = 'ended')
 """
 
 _WRONG_PLACES = f"""
@@ -322,7 +322,7 @@ _REMAINS = f"""
             UNION ALL SELECT run_id, 'steps' FROM orbit.steps
             UNION ALL SELECT run_id, 'logs' FROM orbit.run_logs
             UNION ALL SELECT run_id, 'progress' FROM orbit.run_progress
-            UNION ALL SELECT run_id, 'keys' FROM orbit.keys
+            UNION ALL SELECT run_id, 'keys' FROM orbit.keys WHERE outcome IS NULL
            ) AS kept
       LEFT JOIN orbit.runs r ON r.id = kept.run_id
      WHERE r.id IS NULL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,12 +15,14 @@ from orbitd import store
 from orbitd.store import Ask, Connection
 from tests.store.fleet import Child, Fleet
 
-FILL = "INSERT INTO orbit.live (run_id, lane) SELECT n, %s FROM generate_series(1, %s) AS n"
+FILL = "INSERT INTO orbit.live (run_id, lane) SELECT n, %s FROM generate_series(%s::int, %s::int) AS n"
+MANY = int(os.environ.get("ORBITD_PLAN_ROWS", "100000"))
 GOLDEN = ["Limit", "LockRows", "Index Scan using live_pkey: ((lane = ?) AND (seq >= ?)), then (state = ?)"]
 
 
 def fill(fleet: Fleet, lane: int, count: int) -> None:
-    fleet.conn.execute(FILL.encode(), [lane, count])
+    for first in range(0, count, 100_000):
+        fleet.conn.execute(FILL.encode(), [lane, first + 1, min(first + 100_000, count)])
 
 
 # --- the plan ---
@@ -57,6 +60,7 @@ def plans_of(conn: Connection, call: Callable[[], object]) -> list[tuple[str, li
     return [(each["Query Text"], list(nodes(each["Plan"]))) for each in found]
 
 
+@pytest.mark.timeout(30 + MANY / 10_000)
 @pytest.mark.parametrize("state", ["empty", "full", "full and analyzed", "bloated"])
 def test_the_pick_of_a_claim_has_one_plan_whatever_is_in_the_table(own_fleet: Fleet, state: str) -> None:
     child = own_fleet.worker("p")
@@ -65,12 +69,12 @@ def test_the_pick_of_a_claim_has_one_plan_whatever_is_in_the_table(own_fleet: Fl
     if state == "bloated":
         own_fleet.conn.execute("ALTER TABLE orbit.live SET (autovacuum_enabled = off)")
     if state != "empty":
-        fill(own_fleet, lane, 100_000)
+        fill(own_fleet, lane, MANY)
     if state == "full and analyzed":
         own_fleet.conn.execute("ANALYZE orbit.live")
     if state == "bloated":
         own_fleet.conn.execute("ANALYZE orbit.live")
-        own_fleet.conn.execute("DELETE FROM orbit.live WHERE run_id <= 100000")
+        own_fleet.conn.execute("DELETE FROM orbit.live WHERE run_id <= %s", [MANY])
     plans = plans_of(child.conn, lambda: store.claim(child.conn, child.child_id, Ask.of(child.lanes)))
     picks = [nodes for text, nodes in plans if "SKIP LOCKED" in text and "orbit.live" in text]
     assert picks == [GOLDEN]
@@ -79,13 +83,14 @@ def test_the_pick_of_a_claim_has_one_plan_whatever_is_in_the_table(own_fleet: Fl
 # --- the pages ---
 
 
-def pages(conn: Connection, call: Callable[[], object]) -> int:
-    """How many pages of `live` and its index a call reads."""
-    query = b"SELECT pg_stat_get_xact_blocks_fetched('orbit.live'::regclass) + pg_stat_get_xact_blocks_fetched('orbit.live_pkey'::regclass)"
+def pages(conn: Connection, call: Callable[[], object], *relations: str) -> int:
+    """How many pages of `live` and its index, or of others, a call reads."""
+    query = "SELECT sum(pg_stat_get_xact_blocks_fetched(('orbit.' || name)::regclass))::int FROM unnest(%s::text[]) AS name"
+    names = [list(relations or ("live", "live_pkey"))]
     with conn.transaction(force_rollback=True):
-        before = conn.execute(query).fetchall()[0][0]
+        before = conn.execute(query, names).fetchall()[0][0]
         call()
-        return int(conn.execute(query).fetchall()[0][0] - before)
+        return int(conn.execute(query, names).fetchall()[0][0] - before)
 
 
 @pytest.fixture
@@ -115,3 +120,19 @@ def test_a_claim_and_the_janitors_looks_read_the_same_pages_over_any_number_of_d
     assert looks[1] <= looks[0] + 6
     assert beats[1] <= beats[0] + 6
     assert full_claims[1] > full_claims[0] + 50  # the control
+
+
+def test_a_beat_reads_the_same_pages_over_any_number_of_runs_that_were_due_before(held_fleet: tuple[Fleet, Child]) -> None:
+    fleet, child = held_fleet
+    fleet.conn.execute("UPDATE orbit.hosts SET steady_since = clock_timestamp() - interval '1 day'")
+    beats, full_looks = [], []
+    for dead in (100, 20_000):
+        due = "INSERT INTO orbit.delayed SELECT n, clock_timestamp() - interval '2 min', 1, 0, 0, 0, 0 FROM generate_series(1, %s) AS n"
+        fleet.conn.execute(due, [dead])
+        fleet.conn.execute("DELETE FROM orbit.delayed")
+        fleet.enqueue("p", in_seconds=3600)
+        where = ("delayed", "delayed_due_at")
+        beats.append(pages(child.conn, lambda: store.beat(child.conn, child.host_id, 20, {}), *where))
+        full_looks.append(pages(child.conn, lambda: store.promote_overdue(child.conn), *where))
+    assert beats[1] <= beats[0] + 6
+    assert full_looks[1] > full_looks[0] + 50  # the control

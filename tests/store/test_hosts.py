@@ -102,6 +102,30 @@ def test_the_longest_due_are_promoted_first(fleet: Fleet) -> None:
     assert (fleet.state(sooner), fleet.state(later)) == (RunState.PENDING, RunState.SCHEDULED)
 
 
+def test_what_fell_due_long_before_it_was_committed_is_left_to_a_duty_by_a_host_that_has_beaten_all_the_time(fleet: Fleet) -> None:
+    host_id = fleet.host("p")
+    fleet.conn.execute("UPDATE orbit.hosts SET steady_since = clock_timestamp() - interval '1 hour'")
+    late, just = (fleet.enqueue("p", in_seconds=3600) for _ in range(2))
+    fleet.conn.execute(
+        "UPDATE orbit.delayed SET due_at = clock_timestamp() - make_interval(secs => CASE run_id WHEN %s THEN 90 ELSE 70 END)", [late]
+    )
+    assert store.beat(fleet.conn, host_id, 20).next_due_seconds is None
+    assert (fleet.state(late), fleet.state(just)) == (RunState.SCHEDULED, RunState.PENDING)
+    assert (store.promote_overdue(fleet.conn), store.promote_overdue(fleet.conn)) == (1, 0)
+    assert fleet.state(late) is RunState.PENDING
+    fleet.check()
+
+
+def test_a_host_that_comes_or_comes_again_moves_all_that_is_due(fleet: Fleet) -> None:
+    host_id = fleet.host("p")
+    for times in ("steady_since = registered_at", "steady_since = '-infinity', lease_until = clock_timestamp()"):
+        run_id = fleet.enqueue("p", in_seconds=3600)
+        fleet.conn.execute("UPDATE orbit.delayed SET due_at = due_at - interval '1 day'")
+        fleet.conn.execute(f"UPDATE orbit.hosts SET {times}".encode())
+        store.beat(fleet.conn, host_id, 20)
+        assert fleet.state(run_id) is RunState.PENDING
+
+
 def test_two_beats_promote_each_run_once(fleet: Fleet) -> None:
     hosts, other = [fleet.host("p"), fleet.host("p")], fleet.connect()
     for _ in range(5):

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from orbitd import store
+from orbitd import client, store
 from orbitd.errors import Conflict, UsageError
 from orbitd.rules.states import RunState
-from orbitd.store import Connection, Enqueued, Report
+from orbitd.store import Connection, Enqueued, Report, Retention
+from tests.store.aging import age
 from tests.store.fleet import FAILURE, Child, Fleet
 
 DAY = 86400.0
@@ -62,7 +63,7 @@ def test_an_audit_finds_no_fault_with_kept_keys_and_finds_those_that_say_somethi
     ended(fleet, fleet.worker("p"), key="ended")
     ask(fleet.conn, "live")
     assert store.audit(fleet.conn).counts == {}
-    fleet.conn.execute("UPDATE orbit.keys SET run_ended = NOT run_ended")
+    fleet.conn.execute("UPDATE orbit.keys SET outcome = CASE WHEN outcome IS NULL THEN 'failed' END")
     assert store.audit(fleet.conn).counts == {"key_left": 2}
 
 
@@ -267,13 +268,22 @@ def test_a_dead_letter_that_is_deleted_takes_its_key_along(fleet: Fleet) -> None
     fleet.check()
 
 
-def test_a_key_goes_no_further_than_its_run_is_kept(fleet: Fleet) -> None:
-    run_id = ended(fleet, fleet.worker("p"))
-    fleet.conn.execute("DELETE FROM orbit.outcomes")
-    fleet.conn.execute("DELETE FROM orbit.runs")
-    fresh = ask(fleet.conn)
-    assert fresh.created
-    assert fresh.id != run_id
+@pytest.mark.parametrize("state", ENDS)
+def test_a_key_answers_with_its_run_and_how_that_ended_after_retention_has_deleted_it(fleet: Fleet, state: RunState) -> None:
+    run_id = ended(fleet, fleet.worker("p"), state)
+    if state is RunState.FAILED:
+        store.dlq_resolve(fleet.conn, run_id, "anna")
+    run_id = age(fleet, run_id, 40)
+    month = 30 * DAY
+    store.prune_rows(fleet.conn, Retention(month, month, month))
+    assert fleet.rows("SELECT id FROM orbit.runs") == []
+    assert ask(fleet.conn) == client.enqueue(fleet.conn, client.Request("p", key="k")) == Enqueued(run_id, False, state)
+    assert fleet.value("SELECT orbit.enqueue('p', key => 'k')") == run_id
+    assert store.enqueue_many(fleet.conn, [{"pipeline": "p", "key": "k"}]) == [run_id]
+    assert store.audit(fleet.conn).counts == {}
+    let_periods_end(fleet)
+    assert ask(fleet.conn).created
+    fleet.check()
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,7 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         store.enqueue(conn, "p", in_seconds=0.000001)
         fence = child.must_claim().fence
         store.record_step(conn, fence, "s", "1", 0.1)
+        assert store.count_commit(conn, fence) == store.last_commit(conn, fence)
         store.record_progress(conn, fence, 0.5, None)
         store.append_logs(conn, fence, [("2026-01-01T00:00:00Z", "info", "x")])
         answer = child.go_on(Report.failed(fence, FAILURE))

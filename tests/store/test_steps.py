@@ -107,6 +107,22 @@ def test_a_step_of_a_run_that_is_being_taken_back_waits_and_is_fenced(fleet: Fle
     assert store.load_steps(fleet.conn, run.run_id) == {}
 
 
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_who_asks_for_the_last_commit_waits_for_one_that_is_under_way(fleet: Fleet, child: Child, run: Claimed, ending: str) -> None:
+    second = fleet.connect()
+    fleet.conn.execute("UPDATE orbit.live SET commits = 32767")
+    with second.transaction(force_rollback=ending == "rollback"):
+        store.hold_run(second, run.fence)
+        number = store.count_commit(second, run.fence)
+        asked = fleet.in_background(child.conn, lambda: store.last_commit(child.conn, run.fence))
+        asked.until_blocked()
+    assert (asked.result() == number) == (ending == "commit")
+    fleet.crash(child, run.fence)
+    for call in (store.count_commit, store.last_commit):
+        with pytest.raises(Fenced):
+            call(child.conn, run.fence)
+
+
 def test_progress_and_logs_do_not_wait_for_the_transaction_of_a_step(fleet: Fleet, child: Child, run: Claimed) -> None:
     with child.conn.transaction():
         store.hold_run(child.conn, run.fence)

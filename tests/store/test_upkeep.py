@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
@@ -21,6 +21,7 @@ from orbitd.system.postgres import installations
 from orbitd.upkeep import Upkeep
 from tests.store.aging import DAY_SECONDS, age, enqueue_aged, make_day, partition, tables, today
 from tests.store.fleet import FAILURE, Fleet
+from tests.support.addresses import around
 from tests.support.rigs import missing_rig
 
 HISTORY = ("runs", "outcomes", "steps", "run_logs")
@@ -104,6 +105,83 @@ def test_a_day_whose_first_row_comes_while_its_partition_is_made_is_left_to_the_
     assert own_fleet.value("SELECT orbit.make_partition('runs', %s)", day) is False
     assert own_fleet.value("SELECT orbit.make_partition('outcomes', %s)", day) is True
     assert own_fleet.rows("SELECT relname FROM pg_class WHERE relname = orbit.partition_name('runs', %s)", day) == []
+
+
+def fill_default(fleet: Fleet, day: int = 1) -> None:
+    """More in the DEFAULT partition than may be read while everybody is locked out."""
+    fleet.conn.execute(
+        "INSERT INTO orbit.runs (id, pipeline, lane, args)"
+        " SELECT (%s::bigint << 39) + n, 'p', 1, jsonb_build_object('a', repeat('x', 300)) FROM generate_series(1, 15000) AS n",
+        [day],
+    )
+
+
+def rows_read(fleet: Fleet, call: Callable[[], object]) -> int:
+    """How many rows of the DEFAULT partition a call reads."""
+    query = "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relid = 'orbit.runs_default'::regclass"
+    with fleet.conn.transaction():
+        before = fleet.value(query)
+        call()
+        return int(str(fleet.value(query))) - int(str(before))
+
+
+def excluded(fleet: Fleet) -> list[tuple[object, ...]]:
+    return fleet.rows("SELECT conname FROM pg_constraint WHERE conrelid = 'orbit.runs_default'::regclass AND contype = 'c'")
+
+
+def exclude(fleet: Fleet, day: int) -> list[object]:
+    """Both steps; what each has answered."""
+    return [fleet.value("SELECT orbit.exclude_day('runs', %s)", day) for _ in range(2)]
+
+
+def test_a_full_default_partition_is_not_read_when_another_is_attached(own_fleet: Fleet) -> None:
+    usual = excluded(own_fleet)
+    fill_default(own_fleet)
+    day = today(own_fleet) + 9
+    assert own_fleet.value("SELECT orbit.make_partition('runs', %s)", day) is False
+    assert exclude(own_fleet, day) == [True, False]
+    assert rows_read(own_fleet, lambda: own_fleet.value("SELECT orbit.make_partition('runs', %s)", day)) == 0
+    assert excluded(own_fleet) == usual
+    own_fleet.conn.execute("SELECT orbit.build_partition('runs', 'control', %s)", [day + 1])
+    assert rows_read(own_fleet, lambda: own_fleet.value("SELECT orbit.attach_partition('runs', 'control', %s)", day + 1)) >= 15000
+
+
+def test_what_a_killed_janitor_has_left_of_an_exclusion_is_used_by_the_next(own_fleet: Fleet) -> None:
+    usual = excluded(own_fleet)
+    fill_default(own_fleet)
+    assert own_fleet.value("SELECT orbit.exclude_day('runs', %s)", today(own_fleet) + 4) is True
+    assert store.make_partitions(own_fleet.conn, 5) == 8
+    assert partition("runs", own_fleet, -4) in tables(own_fleet, "runs")
+    assert excluded(own_fleet) == usual
+
+
+def test_a_day_that_has_begun_or_has_rows_already_is_left_to_a_full_default_partition(own_fleet: Fleet) -> None:
+    usual = excluded(own_fleet)
+    own_fleet.conn.execute(f"DROP TABLE orbit.{partition('runs', own_fleet, 0)}".encode())
+    fill_default(own_fleet, today(own_fleet) + 9)
+    assert exclude(own_fleet, today(own_fleet)) == [False, False]
+    assert exclude(own_fleet, today(own_fleet) + 9) == [True, False]
+    assert excluded(own_fleet) == usual
+    assert store.make_partitions(own_fleet.conn, 9) == 23
+    own_fleet.enqueue("p")
+
+
+@pytest.mark.parametrize("rows", [1, 300])
+def test_a_day_is_pruned_beside_a_full_default_partition(own_fleet: Fleet, rows: int) -> None:
+    usual = excluded(own_fleet)
+    make_day(own_fleet, 40)
+    enqueue_aged(own_fleet, rows, 40)
+    fill_default(own_fleet)
+    told: list[str] = []
+    janitor = own_fleet.connect(dsn=around(own_fleet.dsn))
+    janitor.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+    janitor.execute("SET client_min_messages = debug1")
+    store.prune_partitions(janitor, MONTH)
+    implied = 'updated partition constraint for default partition "runs_default" is implied by existing constraints'
+    assert (implied in told) == (rows > 200), "what is certain is not looked for"
+    assert (partition("runs", own_fleet, 40, "_kept") in tables(own_fleet, "runs")) == (rows > 200)
+    assert own_fleet.value("SELECT count(*) FROM orbit.runs WHERE pipeline = 'bulk'") == rows
+    assert excluded(own_fleet) == usual
 
 
 def test_enqueue_and_work_go_on_when_every_daemon_was_down_for_days(own_fleet: Fleet) -> None:
@@ -320,7 +398,7 @@ def test_what_is_kept_aside_goes_with_the_runs(own_fleet: Fleet) -> None:
 
 
 def test_keys_whose_period_is_over_go_too(own_fleet: Fleet) -> None:
-    own_fleet.conn.execute("INSERT INTO orbit.keys SELECT 'p', i::text, i, clock_timestamp(), true FROM generate_series(1, 1500) AS i")
+    own_fleet.conn.execute("INSERT INTO orbit.keys SELECT 'p', i::text, i, clock_timestamp(), 'failed' FROM generate_series(1, 1500) AS i")
     assert store.prune_rows(own_fleet.conn, MONTH) == 1500
 
 
@@ -430,7 +508,7 @@ def test_a_schema_that_is_too_new_is_noticed_while_we_work_on_it(own_fleet: Flee
             upkeep.speak()
 
     look()
-    assert [duty["name"] for duty in told.pop()["duties"]] == ["leftovers", "partitions", "retention"]  # type: ignore[attr-defined]
+    assert [duty["name"] for duty in told.pop()["duties"]] == ["leftovers", "overdue", "partitions", "retention"]  # type: ignore[attr-defined]
     own_fleet.conn.execute("UPDATE orbit.meta SET value = '99' WHERE name = 'schema_version'")
     with pytest.raises(store.SchemaMismatch, match="version 99"):
         look()

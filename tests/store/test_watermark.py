@@ -20,14 +20,18 @@ from orbitd.system.slots import MAX_SLOTS, SlotMemory, _size
 from orbitd.watermark import Watermark
 from tests.store.fleet import Fleet
 from tests.store.traffic import NaiveSearch, NoWatermark, Traffic
+from tests.support.standby import either_of, primary_and_standby
 
 SECONDS = float(os.environ.get("ORBITD_WATERMARK_SECONDS", "2"))
 SILENCE_SECONDS = 15.0
 """What is not found for so long is lost: a look comes each second, unless it takes long, and a look in full after ten minutes."""
 
+pytestmark = pytest.mark.timeout(60 + 3 * SECONDS)
+
 
 def begin(traffic: Traffic) -> None:
-    for produce in (traffic.held, traffic.quick, traffic.quick, traffic.slow, traffic.slow, traffic.bulk, traffic.fickle):
+    held, slow = (traffic.held, traffic.prepared), (traffic.slow, traffic.slow)
+    for produce in (*held, traffic.quick, traffic.quick, *slow, traffic.bulk, traffic.fickle):
         traffic.start(produce, produces=True)
     for name in ("a", "b"):
         traffic.host(name, children=2)
@@ -61,6 +65,20 @@ def test_no_run_is_lost_when_the_server_crashes_in_between(own_cluster: Cluster)
         begin(traffic)
         time.sleep(SECONDS / 3)
         own_cluster.restart("immediate")
+        time.sleep(SECONDS / 3)
+        assert_nothing_lost(traffic)
+
+
+@pytest.mark.skipif("ORBITD_WATERMARK_SECONDS" not in os.environ, reason="it takes long: make test-large")
+def test_no_run_is_lost_by_a_failover_to_a_standby_that_lacks_the_latest_commits() -> None:
+    with primary_and_standby() as (primary, standby), Traffic(either_of(primary, standby)) as traffic:
+        begin(traffic)
+        time.sleep(SECONDS / 3)
+        primary.stop("immediate")
+        assert len(traffic.finished) > 100
+        traffic.finished.clear()  # they were lost, and their ids are given out again
+        with psycopg.connect(standby.dsn()) as conn:
+            conn.execute("SELECT pg_promote()")
         time.sleep(SECONDS / 3)
         assert_nothing_lost(traffic)
 
@@ -144,6 +162,22 @@ def test_a_late_run_is_found_by_the_next_look_and_by_nothing_before(host: Host, 
         host.fleet.enqueue("p")
         assert host.work() == 1
         assert host.look() == 0
+    host.beat()
+    assert host.claim() is None
+    assert host.look() == 1
+    assert must(host.claim()).run_id == late
+
+
+def test_the_run_of_a_prepared_transaction_is_found_when_that_commits(host: Host, producer: Connection) -> None:
+    producer.execute("BEGIN")
+    late = store.enqueue(producer, "p").id
+    producer.execute("PREPARE TRANSACTION 'late'")
+    for _ in range(2):
+        host.fleet.enqueue("p")
+        host.beat()
+        assert host.work() == 1
+        assert host.look() == 0
+    producer.execute("COMMIT PREPARED 'late'")
     host.beat()
     assert host.claim() is None
     assert host.look() == 1

@@ -85,7 +85,7 @@ class Traffic:
             while True:
                 try:
                     return target(*args, dice)
-                except psycopg.OperationalError:
+                except (psycopg.OperationalError, store.LeaseLost):
                     time.sleep(0.02)
                 except BaseException as error:  # noqa: BLE001  raised again in the test's own thread
                     return self._errors.append(error)
@@ -158,6 +158,19 @@ class Traffic:
             while self.are_producing:
                 time.sleep(0.02)
 
+    def prepared(self, dice: random.Random) -> None:
+        """The same, prepared for a commit in two phases, which outlives its session and the server."""
+        with self.connect("prepared") as conn:
+            name = f"of {conn.info.dbname}"
+            if not conn.execute("SELECT FROM pg_prepared_xacts WHERE gid = %s", [name]).fetchall():
+                conn.execute("BEGIN")
+                self._enqueue(conn, dice, 5)
+                conn.execute(f"PREPARE TRANSACTION '{name}'".encode())
+        while self.are_producing:
+            time.sleep(0.02)
+        with self.connect("prepared") as conn, contextlib.suppress(psycopg.errors.UndefinedObject):  # lost in a failover
+            conn.execute(f"COMMIT PREPARED '{name}'".encode())
+
     def fickle(self, dice: random.Random) -> None:
         """Rolls back to a savepoint between two runs."""
         with self.connect("fickle") as conn:
@@ -217,7 +230,7 @@ class Traffic:
         search, nonce = self.search(slots.board), f"{name} {slot}"
         will = _Will()
         while not self.is_over:
-            with contextlib.suppress(psycopg.OperationalError), self.connect(nonce) as conn:
+            with contextlib.suppress(psycopg.OperationalError, store.LeaseLost), self.connect(nonce) as conn:
                 child_id = store.start_child(
                     conn, host_id=slots.header.host_id, slot=slot, nonce=nonce, pid=2, held=will.held, asked=will.asked
                 )

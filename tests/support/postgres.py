@@ -21,7 +21,13 @@ from tests.support.pooler import PooledCluster, Pooler
 from tests.support.rigs import missing_rig
 
 # A crash of PostgreSQL loses nothing with these (commits still reach the kernel), only a crash of the machine does.
-FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off", "max_wal_senders": "0", "wal_level": "minimal"}
+FAST_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_wal_senders": "0",
+    "wal_level": "minimal",
+    "max_prepared_transactions": "20",
+}
 
 
 @contextmanager

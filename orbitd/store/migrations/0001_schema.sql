@@ -4,7 +4,7 @@
 -- `outcomes` says how). `runs_view` reads that place. Three rules hold for every table here:
 --
 --   * a column that changes is never indexed, so that an update stays on its page (HOT) and leaves no index entry behind
---     (but for `keys.run_ended`, which is set once, and only for keys with a period);
+--     (but for `keys.outcome`, which is set once, and only for keys with a period);
 --   * no table is partitioned by a column that changes;
 --   * history (`runs`, `outcomes`, `steps`, `run_logs`) is only inserted, and partitioned by run id, which grows with time.
 
@@ -105,11 +105,12 @@ CREATE TABLE orbit.keys (
     key        text,
     run_id     bigint NOT NULL,
     kept_until timestamptz,                   -- null: the key is free when its run ends
-    run_ended  boolean NOT NULL DEFAULT false,
+    outcome    text,                          -- how its run has ended, which may be gone by now; null: it has not
     PRIMARY KEY (pipeline, key),
-    CHECK (kept_until IS NOT NULL OR NOT run_ended)
+    CHECK (outcome IN ('succeeded', 'failed', 'cancelled')),
+    CHECK (kept_until IS NOT NULL OR outcome IS NULL)
 ) WITH (autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX keys_ended ON orbit.keys (kept_until) WHERE run_ended;  -- what prune_keys looks for; set once, for the few that are kept
+CREATE INDEX keys_ended ON orbit.keys (kept_until) WHERE outcome IS NOT NULL;  -- what prune_keys looks for; set once, for the few that are kept
 
 CREATE TABLE orbit.cancel_requests (
     run_id bigint PRIMARY KEY,
@@ -136,6 +137,7 @@ CREATE TABLE orbit.live (
     crashes    smallint NOT NULL DEFAULT 0,   -- those that its process lost (limit: max_crashes)
     state      smallint NOT NULL DEFAULT 0,   -- 0 pending, 1 running
     flags      smallint NOT NULL DEFAULT 0,   -- 1 has a key, 2 has a row in requeued
+    commits    smallint NOT NULL DEFAULT 0,   -- transactions of its pipeline's own that have committed, see count_commit
     PRIMARY KEY (lane, seq),
     CHECK (state IN (0, 1)),
     CHECK (num_nulls(token, claimed_at, child) = CASE state WHEN 0 THEN 3 ELSE 0 END)
@@ -289,6 +291,7 @@ CREATE TABLE orbit.duties (
 INSERT INTO orbit.duties (name, every) VALUES
     ('partitions', '1 hour'),                 -- make those of the coming days
     ('retention', '10 min'),                  -- drop those of days that need not be kept
+    ('overdue', '1 min'),                     -- find what no beat has seen when it fell due
     ('leftovers', '10 min');                  -- delete, row by row, what is not partitioned
 
 

@@ -90,9 +90,13 @@ SELECT page.run_id AS id, r.pipeline, page.run_id,
  ORDER BY page.run_id;
 
 -- name: keys
--- A key belongs to a run that has not ended, or says that its run has (which may be gone while the key is kept).
+-- A key belongs to a run that has not ended, or says how its run has (which may be gone while the key is kept).
 SELECT page.run_id AS id, page.pipeline, page.key,
-       CASE WHEN coalesce(v.state IN ('succeeded', 'failed', 'cancelled'), true) <> page.run_ended THEN 'key_left' END AS finding,
+       CASE WHEN page.outcome IS DISTINCT FROM CASE WHEN v.id IS NULL THEN coalesce(page.outcome, 'gone')
+                                                    WHEN v.state IN ('succeeded', 'failed', 'cancelled') THEN v.state
+                                               END
+            THEN 'key_left'
+       END AS finding,
        format('the key "%%s" of a run that %%s', page.key, coalesce(orbit.in_words(v.state), 'is gone')) AS details
   FROM (
        SELECT k.*

@@ -20,6 +20,14 @@ SELECT run_id,
  WHERE lane = %(lane)s::int AND seq = %(seq)s::bigint AND run_id = %(run)s::bigint AND token = %(token)s::bigint AND state = 1
    FOR KEY SHARE;
 
+-- name: count_commit
+-- Its transaction is about to commit.
+SELECT orbit.count_commit(%(lane)s::int, %(seq)s::bigint, %(run)s::bigint, %(token)s::bigint) AS commits;
+
+-- name: last_commit
+-- The connection was lost while it committed: what has become of it?
+SELECT orbit.last_commit(%(lane)s::int, %(seq)s::bigint, %(run)s::bigint, %(token)s::bigint) AS commits;
+
 -- name: record_progress
 -- A run says how far it has come.
 SELECT orbit.save_progress(

@@ -8,6 +8,10 @@ SELECT parent.name AS "table", day::int AS day
  WHERE to_regclass('orbit.' || orbit.partition_name(parent.name, day::int)) IS NULL
  ORDER BY day, parent.place;
 
+-- name: exclude_day
+-- Before each that is made or dropped, as long as there is something to do.
+SELECT orbit.exclude_day(%(table)s::text, %(day)s::int) AS goes_on;
+
 -- name: make_partition
 -- One of them.
 SELECT orbit.make_partition(%(table)s::text, %(day)s::int) AS made;
@@ -31,6 +35,10 @@ SELECT parent.name AS "table", child.relname::text AS name, found.day
 SELECT orbit.prune_partition(
            %(table)s::text, %(name)s::text, %(day)s::int, clock_timestamp() - make_interval(secs => %(succeeded)s::float8)
        ) AS kept;
+
+-- name: promote_overdue
+-- Runs that should have been moved more than a minute ago: their producer has committed late, or nobody was there.
+SELECT orbit.promote(%(limit)s::int, '-infinity', clock_timestamp() - interval '1 min') AS promoted;
 
 -- name: prune_runs
 -- Runs that are kept row by row.

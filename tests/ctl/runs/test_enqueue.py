@@ -129,6 +129,20 @@ class TestEnqueue:
         assert made == made[:1] * 3
         assert again.err.splitlines()[-1] == 'the key "k" belongs to this run already, which was cancelled'
 
+    @pytest.mark.parametrize(("ending", "code"), [("succeed", 0), ("fail", 20)])
+    def test_with_a_key_that_has_outlived_its_run_tells_how_that_ended(
+        self, orbitctl: Orbitctl, worker: Worker, ending: str, code: int
+    ) -> None:
+        run = orbitctl("enqueue", "invoice.sync", "--key", "k", "--key-for", "1d").out.strip()
+        getattr(worker, ending)()
+        worker.conn.execute("SELECT orbit.delete_runs(ARRAY[%s::bigint])", [run])
+        again = orbitctl("enqueue", "invoice.sync", "--key", "k", "--wait")
+        state = f"{ending}ed"
+        assert (again.out.strip(), again.code) == (run, code)
+        assert again.err.splitlines()[-1] == f"run {short(run)} {state}, and is kept no longer"
+        document = orbitctl("enqueue", "invoice.sync", "--key", "k", "--wait", "--json").document
+        assert (document["created"], document["state"]) == (False, state)
+
     def test_starts_at_a_time(self, orbitctl: Orbitctl) -> None:
         for at in ("2037-01-31T08:00:00Z", "2037-01-31T10:00:00+02:00"):
             run = orbitctl("enqueue", "a.b", "--at", at).out.strip()

@@ -25,6 +25,8 @@ DECLARE
     c_batch     constant int := 1000;
     v_now       timestamptz := clock_timestamp();
     v_lease     interval := make_interval(secs => p_lease_seconds);
+    v_steady    timestamptz;
+    v_from      timestamptz;
     v_pipelines text[];
     v_due       timestamptz;
     v_more      boolean;
@@ -36,7 +38,7 @@ BEGIN
        SET lease = v_lease, lease_until = v_now + v_lease,
            steady_since = CASE WHEN h.lease_until < v_now THEN v_now ELSE h.steady_since END
      WHERE h.id = p_host AND h.ended_at IS NULL
-    RETURNING h.pipelines INTO v_pipelines;
+    RETURNING h.steady_since, h.pipelines INTO v_steady, v_pipelines;
     alive := FOUND;
     IF NOT alive THEN
         RETURN;
@@ -46,7 +48,9 @@ BEGIN
         PERFORM pg_notify('orbit_probe_' || pg_backend_pid(), '');
     END IF;
 
-    v_more := orbit.promote(c_batch) = c_batch;
+    -- Who has beaten for a lease has moved what was due before that; who commits such a run later than a minute leaves it to a duty.
+    v_from := CASE WHEN v_steady < v_now - v_lease THEN v_now - v_lease - interval '1 min' ELSE '-infinity' END;
+    v_more := orbit.promote(c_batch, v_from, v_now) = c_batch;
     v_more := orbit.sort_catch_all(p_host, c_batch) = c_batch OR v_more;
 
     SELECT coalesce(array_agg(l.id ORDER BY l.priority DESC, l.id), '{}'),

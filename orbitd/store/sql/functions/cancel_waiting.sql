@@ -32,7 +32,7 @@ BEGIN
     PERFORM orbit.record_outcome(
         v_live, 'cancelled', false, 'cancelled', format('cancelled by %s', p_by) || coalesce(': ' || p_reason, ''), NULL, NULL, NULL
     );
-    PERFORM orbit.forget(p_run, v_live.flags);
+    PERFORM orbit.forget(p_run, v_live.flags, 'cancelled');
     RETURN true;
 END
 $$;

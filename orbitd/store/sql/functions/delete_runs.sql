@@ -1,12 +1,12 @@
--- Delete all that is kept of runs that have ended, their keys too: called by dlq_delete, and by what prunes.
--- Locks: failed, keys, runs, outcomes, steps, run_logs, run_progress by run.
+-- Delete all that is kept of runs that have ended, but for a key that stands for one of them until its period is over: called by
+-- dlq_delete, and by what prunes.
+-- Locks: failed, runs, outcomes, steps, run_logs, run_progress by run.
 CREATE OR REPLACE FUNCTION orbit.delete_runs(p_runs bigint[]) RETURNS void
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 BEGIN
     DELETE FROM orbit.failed f WHERE f.run_id = ANY (p_runs);
-    DELETE FROM orbit.keys k USING orbit.runs r WHERE r.id = ANY (p_runs) AND k.pipeline = r.pipeline AND k.key = r.key AND k.run_id = r.id;
     DELETE FROM orbit.runs r WHERE r.id = ANY (p_runs);
     DELETE FROM orbit.outcomes o WHERE o.run_id = ANY (p_runs);
     DELETE FROM orbit.steps s WHERE s.run_id = ANY (p_runs);

@@ -76,7 +76,7 @@ BEGIN
         )
         SELECT array_agg(g.run_id), array_agg(g.flags) INTO v_keepers, v_flags FROM gone g WHERE g.flags <> 0;
         IF v_keepers IS NOT NULL THEN
-            PERFORM orbit.forget(k.run_id, k.flags) FROM unnest(v_keepers, v_flags) AS k(run_id, flags);
+            PERFORM orbit.forget(k.run_id, k.flags, 'succeeded') FROM unnest(v_keepers, v_flags) AS k(run_id, flags);
         END IF;
         DELETE FROM orbit.cancel_requests c WHERE c.run_id = ANY (v_ours);
     END IF;

@@ -36,6 +36,6 @@ BEGIN
     IF p_outcome = 'failed' THEN
         PERFORM orbit.bury(p_live, p_cause, p_error);
     END IF;
-    PERFORM orbit.forget(p_live.run_id, p_live.flags);
+    PERFORM orbit.forget(p_live.run_id, p_live.flags, p_outcome);
 END
 $$;

@@ -1,12 +1,14 @@
--- Move delayed runs that have fallen due to `live`, the earliest first, p_limit at most: called by beat. Returns how many.
--- What another janitor or a cancel holds is left to it.
+-- Move delayed runs that fell due in a time to `live`, the earliest first, p_limit at most: called by beat, and as a duty of the fleet.
+-- Returns how many. What another janitor or a cancel holds is left to it.
+-- What was moved before leaves dead entries at the beginning of the index until vacuum may remove them: p_from spares us those.
 -- Locks: delayed, SKIP LOCKED; then as requeue.
-CREATE OR REPLACE FUNCTION orbit.promote(p_limit int) RETURNS int
+CREATE OR REPLACE FUNCTION orbit.promote(
+    p_limit int, p_from timestamptz DEFAULT '-infinity', p_until timestamptz DEFAULT clock_timestamp()
+) RETURNS int
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 DECLARE
-    v_now  timestamptz := clock_timestamp();  -- a variable: the index cannot be searched for a volatile function
     v_runs orbit.delayed[];
 BEGIN
     WITH gone AS (
@@ -14,7 +16,7 @@ BEGIN
          WHERE d.run_id = ANY (ARRAY(
                    SELECT due.run_id
                      FROM orbit.delayed due
-                    WHERE due.due_at <= v_now
+                    WHERE due.due_at >= p_from AND due.due_at <= p_until
                     ORDER BY due.due_at
                     LIMIT p_limit
                       FOR UPDATE SKIP LOCKED

@@ -12,7 +12,7 @@ BEGIN
      WHERE k.ctid = ANY (ARRAY(
                SELECT expired.ctid
                  FROM orbit.keys expired
-                WHERE expired.run_ended AND expired.kept_until <= clock_timestamp()
+                WHERE expired.outcome IS NOT NULL AND expired.kept_until <= clock_timestamp()
                 ORDER BY expired.kept_until
                 LIMIT p_limit
                   FOR UPDATE SKIP LOCKED

@@ -54,7 +54,10 @@ BEGIN
     EXECUTE format('DROP TABLE orbit.%I', p_name);
     IF v_rows > c_few THEN
         PERFORM orbit.attach_partition(p_table, v_new, p_day);
-    ELSIF p_table <> 'run_logs' THEN
+        RETURN v_rows;
+    END IF;
+    PERFORM orbit.include_day(p_table, p_day);
+    IF p_table <> 'run_logs' THEN
         EXECUTE format('INSERT INTO orbit.%I SELECT * FROM orbit.%I', p_table, v_new);
         EXECUTE format('DROP TABLE orbit.%I', v_new);
     END IF;

@@ -1,6 +1,7 @@
 -- Take a key for a run, or find the run that has it: used by insert_run, enqueue_many and exhume.
 --     o_run = p_run                it is ours
---     o_run another, and o_state   that run has it: it has not ended, or the period for which it was given the key is not over
+--     o_run another, and o_state   that run has it: it has not ended, or the period for which it was given the key is not over; then
+--                                  the state tells how it ended, even if retention has deleted it since
 -- A key whose run has ended, and whose period is over, is taken over: nobody has to tidy up first.
 -- Waits for nobody but a transaction that is about to take or give back the very same key. In a REPEATABLE READ transaction a key
 -- that was taken after its snapshot is a serialization failure.
@@ -22,23 +23,26 @@ BEGIN
             RETURN;
         END IF;
 
-        SELECT k.run_id, k.kept_until > clock_timestamp() INTO o_run, v_is_kept
+        SELECT k.run_id, k.outcome, k.kept_until > clock_timestamp() INTO o_run, o_state, v_is_kept
           FROM orbit.keys k
          WHERE k.pipeline = p_pipeline AND k.key = p_key;
         CONTINUE WHEN NOT FOUND;  -- it was given back between the two statements
         IF o_run = p_run THEN  -- a run that had ended, and kept its key
-            UPDATE orbit.keys k SET run_ended = false WHERE k.pipeline = p_pipeline AND k.key = p_key AND k.run_id = p_run;
+            UPDATE orbit.keys k SET outcome = NULL WHERE k.pipeline = p_pipeline AND k.key = p_key AND k.run_id = p_run;
             IF FOUND THEN
                 RETURN;
             END IF;
             CONTINUE;
         END IF;
-        SELECT place.state INTO o_state FROM orbit.run_place(o_run) AS place;
-        IF o_state NOT IN ('succeeded', 'failed', 'cancelled') OR (FOUND AND v_is_kept) THEN
+        IF o_state IS NULL THEN
+            SELECT place.state INTO o_state FROM orbit.run_place(o_run) AS place;
+            CONTINUE WHEN NOT FOUND OR o_state IN ('succeeded', 'failed', 'cancelled');  -- it ended between the two statements
+            RETURN;
+        ELSIF v_is_kept THEN
             RETURN;
         END IF;
-        -- run_ended is looked at under the lock: the run may have been taken out of the dead letters meanwhile.
-        DELETE FROM orbit.keys k WHERE k.pipeline = p_pipeline AND k.key = p_key AND k.run_id = o_run AND k.run_ended;
+        -- The outcome is looked at under the lock: the run may have been taken out of the dead letters meanwhile.
+        DELETE FROM orbit.keys k WHERE k.pipeline = p_pipeline AND k.key = p_key AND k.run_id = o_run AND k.outcome IS NOT NULL;
     END LOOP;
     PERFORM orbit.moved_too_often(o_run);
 END
