@@ -117,6 +117,7 @@ class Child:
         self._link = Link(post, settings, orders, batches)
         self._hand = Hand(self._link, orders)
         self._known_threads = WeakSet(threading.enumerate())
+        self._thread_count = threading.active_count()
         self._shown = ""
 
     def work(self) -> int:
@@ -214,6 +215,9 @@ class Child:
 
     def _warn_of_leftovers(self, run_id: int, pipeline: str) -> None:
         """A thread that a run has left behind goes on beside the next one: say so once, of the run that did it."""
+        if threading.active_count() == self._thread_count:  # a look at each would cost every run
+            return
+        self._thread_count = threading.active_count()
         left = [thread for thread in threading.enumerate() if thread.name not in _OUR_THREADS and thread not in self._known_threads]
         if left:
             self._known_threads.update(left)

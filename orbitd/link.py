@@ -35,6 +35,13 @@ T = TypeVar("T")
 _LONGEST_WAIT_SECONDS = 5.0
 _COMPLAINT_SECONDS = 60.0
 _CONNECTION_EVERY_SECONDS = 0.03  # of all children of a host that connect anew
+_PREPARED_AFTER = 5  # executions of a statement on one connection
+
+_NEEDS_ANOTHER_CONNECTION = (
+    psycopg.errors.ReadOnlySqlTransaction,  # the server has become a standby: the primary is elsewhere
+    psycopg.errors.InvalidSqlStatementName,  # what was prepared is gone (a pooler that we do not know of),
+    psycopg.errors.FeatureNotSupported,  # or was prepared for another schema (an upgrade)
+)
 
 
 class _NotNow(Exception):
@@ -147,8 +154,8 @@ class Link:
                 raise
             except psycopg.Error as error:
                 why = str(error).strip()
-                if isinstance(error, psycopg.errors.ReadOnlySqlTransaction) and self._connection is not None:
-                    self._connection.close()  # the server has become a standby: the primary is elsewhere
+                if isinstance(error, _NEEDS_ANOTHER_CONNECTION) and self._connection is not None:
+                    self._connection.close()
             if self._connection is not None and self._connection.closed:
                 self._connection = None
         self._complain(why)
@@ -250,6 +257,7 @@ class Link:
             raise _NotNow  # the janitor has not joined yet, and rings when it has
         if self._connection is None:
             self._connection, self._host_id = self._open(), 0
+            self._connection.prepare_threshold = None if self._connection.is_pooled else _PREPARED_AFTER
         if self._host_id != host_id:
             will = page.read()
             self._child_id = store.start_child(
