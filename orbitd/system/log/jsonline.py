@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 def json_of(entry: Entry) -> str:
     """The entry's fields in their order, on one line."""
-    line = orjson.dumps(entry)
-    if line.isascii() and b"\x7f" not in line:
-        return line.decode()
+    try:
+        line = orjson.dumps(entry)
+        if line.isascii() and b"\x7f" not in line:
+            return line.decode()
+    except TypeError:  # half a character, which only an escape can be
+        pass
     return _formatter().serialize_log_record(entry).replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
 
 
