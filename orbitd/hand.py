@@ -32,7 +32,6 @@ T = TypeVar("T")
 
 KEEPER = "keeper"
 LATE_SECONDS = 0.005
-MOST_UNTOLD = 50
 PATIENCE_SECONDS = 0.25
 """So long the run in front may take before the others are handed back."""
 
@@ -64,18 +63,21 @@ class Hand:
 
     def next(self) -> Claimed | None:
         """The run to begin now; None when there is none left, or none may be begun."""
-        if self._reports and (len(self._reports) >= MOST_UNTOLD or clock.now() >= self._untold_since + LATE_SECONDS):
+        if self._waiting and self._reports and clock.now() >= self._untold_since + LATE_SECONDS:
             with self._voice:
                 self._tell(self._link.call)
-        if self._is_any_unwanted():
-            with self._voice:
-                self._hand_back(self._unwanted, self._link.call)
-        with self._lock:
-            if not self._waiting:
-                return None
-            claimed = self._waiting.popleft()
-            self._orders.waiting.discard(claimed.run_id)
-            self._running_since = clock.now()
+        claimed = None
+        while claimed is None:
+            with self._lock:
+                if not self._waiting:
+                    return None
+                if not self._unwanted():
+                    claimed = self._waiting.popleft()
+            if claimed is None:
+                with self._voice:
+                    self._hand_back(self._unwanted, self._link.call)
+        self._running_since = clock.now()
+        self._orders.waiting.discard(claimed.run_id)
         self._link.begin(claimed.run_id)
         return claimed
 
@@ -143,10 +145,6 @@ class Hand:
             log.warn("result_refused", run=run_id, error=why)
         for run_id in finished.fenced:
             log.warn("zombie_rejected", run=run_id)
-
-    def _is_any_unwanted(self) -> bool:
-        with self._lock:
-            return bool(self._unwanted())
 
     def _unwanted(self) -> Sequence[Claimed]:
         """Which of those that wait must not wait here: all, if we are to begin nothing more, or something more urgent has come."""

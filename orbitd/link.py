@@ -93,7 +93,7 @@ class Link:
         self._lanes_version = -1
         self._lanes: dict[int, Lane] = {}
         self._batches: dict[int, Batch] = {}
-        self._more_urgent: dict[int, Sequence[int]] = {}
+        self._more_urgent: dict[int, Sequence[int]] = {}  # than each lane
         self._permits = Permits(post.slots.permits)
         self._search = Search(post.slots.board)
         self._complained_of, self._complained_at = "", 0.0
@@ -233,7 +233,8 @@ class Link:
 
     def is_called_away(self, lane: int) -> bool:
         """Whether there may be work of a higher priority than the lane has."""
-        return lane in self._lanes and self._search.is_rung(self._more_urgent[self._lanes[lane].priority])
+        more_urgent = self._more_urgent.get(lane, ())
+        return bool(more_urgent) and self._search.is_rung(more_urgent)
 
     @contextlib.contextmanager
     def second_connection(self) -> Iterator[Connection]:
@@ -293,8 +294,9 @@ class Link:
             self._lanes = {lane.id: lane for lane in lanes if is_served(lane.queue, self._settings.app.queues)}
             sizes = {lane.id: self._sizes[lane.pipeline] for lane in self._lanes.values()}
             self._batches = {} if self._permits.are_counted else {lane: size for lane, size in sizes.items() if size != 1}
-            self._more_urgent = {
+            above = {
                 priority: [lane.id for lane in self._lanes.values() if lane.priority > priority]
                 for priority in {lane.priority for lane in self._lanes.values()}
             }
+            self._more_urgent = {lane.id: above[lane.priority] for lane in self._lanes.values()}
             self._lanes_version = version

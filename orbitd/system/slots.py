@@ -114,15 +114,13 @@ class Record(_Words):
 
     def count(self, at: float, seconds: float, *, has_failed: bool) -> None:
         """Count an attempt that has succeeded or failed."""
-        self.seconds_total += seconds
-        if not 0 < self.seconds_least <= seconds:
-            self.seconds_least = seconds
-        self.seconds_most = max(self.seconds_most, seconds)
+        words, nanoseconds = self.words, int(seconds * 1e9)
+        total, least, most, count = _COUNTERS[has_failed]
+        words[total] += nanoseconds
+        words[least] = min(words[least] or nanoseconds, nanoseconds)
+        words[most] = max(words[most], nanoseconds)
+        words[count] += 1
         self.ended_at = at
-        if has_failed:
-            self.failed += 1
-        else:
-            self.succeeded += 1
 
     @property
     def pipeline(self) -> str:
@@ -146,6 +144,13 @@ class Record(_Words):
     def clear(self) -> None:
         """Forget the child that was here."""
         self.words[:] = memoryview(bytes(_RECORD_BYTES)).cast("q")
+
+
+_COUNTERS = {
+    has_failed: tuple(vars(Record)[name].index for name in ("seconds_total", "seconds_least", "seconds_most", count))
+    for has_failed, count in ((False, "succeeded"), (True, "failed"))
+}
+"""Where `count` counts: one look up here and not twelve through attributes, for each run."""
 
 
 @dataclass(frozen=True, slots=True)
