@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orbitd import store
+from orbitd.store import queries
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually
 
@@ -167,3 +168,18 @@ def test_a_child_with_many_in_hand_that_loses_its_connection_goes_on_with_all_of
     assert daemon.query(f"select pg_terminate_backend(pid) from pg_stat_activity where {ours}")
     (tmp_path / "open").touch()
     assert len(daemon.await_run(ids[1], "succeeded")["attempts"]) == 1
+
+
+def test_a_child_whose_prepared_statement_fits_the_schema_no_more_connects_anew(begin: Begin) -> None:
+    """As when an upgrade gives a function other columns: until then the server refuses what it has prepared, for ever."""
+    daemon = begin(WORK, **{"children.count": 1})
+    before = [daemon.enqueue("short") for _ in range(10)]
+    for run_id in before:
+        daemon.await_run(run_id, "succeeded")
+    text = (queries.FOLDER / "functions" / "finish_and_claim.sql").read_text()
+    with daemon.database() as owner, owner.transaction():
+        owner.execute("DO $$ BEGIN EXECUTE 'DROP FUNCTION ' || 'orbit.finish_and_claim'::regproc::regprocedure; END $$")
+        owner.execute(text.replace("attempt smallint", "attempt int").replace("n.attempt", "n.attempt::int").encode())
+    after = [daemon.enqueue("short") for _ in range(3)]
+    for run_id in after:
+        assert daemon.await_run(run_id, "succeeded")["attempt"] == 1
