@@ -38,7 +38,7 @@ from orbitd.pipelines.runlog import hearing
 from orbitd.rules import retry
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import Activity
-from orbitd.store import Claimed, Failure, Outcome, Report
+from orbitd.store import Claimed, Failure, Fence, Outcome, Report
 from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel, ChannelClosed
 from orbitd.system.stacks import DUMP_SIGNAL
@@ -117,6 +117,7 @@ class Child:
         self._link = Link(post, settings, orders, batches)
         self._hand = Hand(self._link, orders)
         self._known_threads = WeakSet(threading.enumerate())
+        self._thread_count = threading.active_count()
         self._shown = ""
 
     def work(self) -> int:
@@ -206,7 +207,7 @@ class Child:
         log.event("run_ended", **about, outcome=ended.kind, seconds=round(seconds, 3), error=ended.error or None)
         self._link.note_run(claimed.lane, seconds)
         shown_seconds = seconds if self._hand.is_batch else None
-        report = report_of(ended, claimed, pipeline, self._settings, seconds=shown_seconds, stack=run.stack)
+        report = report_of(ended, claimed, fence, pipeline, self._settings, seconds=shown_seconds, stack=run.stack)
         record.runs += 1
         if report and report.outcome in _COUNTED:
             record.count(ended_at, seconds, has_failed=report.outcome is not Outcome.SUCCEEDED)
@@ -214,6 +215,9 @@ class Child:
 
     def _warn_of_leftovers(self, run_id: int, pipeline: str) -> None:
         """A thread that a run has left behind goes on beside the next one: say so once, of the run that did it."""
+        if threading.active_count() == self._thread_count:  # a look at each would cost every run
+            return
+        self._thread_count = threading.active_count()
         left = [thread for thread in threading.enumerate() if thread.name not in _OUR_THREADS and thread not in self._known_threads]
         if left:
             self._known_threads.update(left)
@@ -229,6 +233,7 @@ class Child:
 def report_of(  # noqa: PLR0911 - one way out for each way to end
     ended: Ended,
     claimed: Claimed,
+    fence: Fence,
     pipeline: Pipeline[..., object],
     settings: Settings,
     *,
@@ -239,7 +244,6 @@ def report_of(  # noqa: PLR0911 - one way out for each way to end
 
     `seconds`: how long it took, if it waited for its turn after the claim; `stack`: where it stood when its time was up.
     """
-    fence = claimed.fence
     if ended.kind is EndKind.SUCCEEDED:
         return Report.succeeded(fence, ended.result_text or "null", seconds)
     cause = EndKind.ERROR if ended.kind is EndKind.RETRY else ended.kind

@@ -6,28 +6,32 @@
 
 Mostly that is one run, told at once. Of a batch the others must not suffer from the one in front, which may turn out to be long, and
 runs on the main thread. So while there is a batch a second thread, the *keeper*, looks at it every few milliseconds: it tells
-what is late, and hands back what would have to wait. The lock is held while either of the two speaks to the database about it.
+what is late, and hands back what would have to wait.
+
+Who speaks to the database about the hand has the *voice* until the answer is noted. What is being told or handed back is in
+nobody's list meanwhile, so the main thread goes on with the rest; it needs the voice only where there is nothing else to do.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from orbitd import store
+from orbitd.errors import ExitCode
 from orbitd.link import Link
 from orbitd.orders import Orders
 from orbitd.store import Claimed, Connection, Finished, Offer, Report
-from orbitd.system import clock, log
+from orbitd.system import clock, log, process
 
 T = TypeVar("T")
 
 KEEPER = "keeper"
 LATE_SECONDS = 0.005
-MOST_UNTOLD = 50
 PATIENCE_SECONDS = 0.25
 """So long the run in front may take before the others are handed back."""
 
@@ -42,7 +46,8 @@ class Hand:
         self._running_since = self._untold_since = 0.0
         self.is_batch = False
         self._is_watched = threading.Event()
-        self._lock = threading.Lock()
+        self._voice = threading.RLock()
+        self._lock = threading.Lock()  # around each change of the lists; taken after the voice, and never for longer than that
         self._keeper: threading.Thread | None = None
 
     def claim(self) -> Claimed | None:
@@ -52,23 +57,27 @@ class Hand:
             ask = self._link.ask()  # here: to get so far may have taken an outage
             return store.claim(connection, child_id, ask) if ask else None
 
-        offer = self._link.call(operation)
-        with self._lock:
-            self._take(offer)
+        with self._voice:
+            self._take(self._link.call(operation))
         return self.next()
 
     def next(self) -> Claimed | None:
         """The run to begin now; None when there is none left, or none may be begun."""
-        with self._lock:
-            if self._reports and (len(self._reports) >= MOST_UNTOLD or clock.now() >= self._untold_since + LATE_SECONDS):
+        if self._waiting and self._reports and clock.now() >= self._untold_since + LATE_SECONDS:
+            with self._voice:
                 self._tell(self._link.call)
-            if self._waiting:
-                self._hand_back(self._unwanted(), self._link.call)
-            if not self._waiting:
-                return None
-            claimed = self._waiting.popleft()
-            self._orders.waiting.discard(claimed.run_id)
-            self._running_since = clock.now()
+        claimed = None
+        while claimed is None:
+            with self._lock:
+                if not self._waiting:
+                    return None
+                if not self._unwanted():
+                    claimed = self._waiting.popleft()
+            if claimed is None:
+                with self._voice:
+                    self._hand_back(self._unwanted, self._link.call)
+        self._running_since = clock.now()
+        self._orders.waiting.discard(claimed.run_id)
         self._link.begin(claimed.run_id)
         return claimed
 
@@ -96,15 +105,18 @@ class Hand:
                 return answer.finished, None  # it has not looked
             return answer.finished, answer.offer
 
-        with self._lock:
+        with self._voice:
+            if claimed := self.next():  # the keeper could not hand it back
+                return claimed
             if not self._reports:
                 return None
             finished, offer = self._link.call(operation)
-            self._told(finished)
+            self._reports = []
+            self._say(finished)
             self._take(offer)
         return self.next()
 
-    # --- under the lock ---
+    # --- with the voice ---
 
     def _take(self, offer: Offer | None) -> None:
         runs = self._link.take(offer)
@@ -117,37 +129,51 @@ class Hand:
 
     def _tell(self, call: Callable[[Callable[[Connection, int], Finished]], Finished | None]) -> None:
         """Report what has ended, and no more."""
-        reports = self._reports
-        if finished := call(lambda connection, _: store.finish(connection, reports)):
-            self._link.let_go([report.fence.run_id for report in reports])
-            self._told(finished)
+        with self._lock:
+            reports, self._reports = self._reports, []
+        finished = call(lambda connection, _: store.finish(connection, reports)) if reports else None
+        with self._lock:
+            if finished:
+                self._link.let_go([report.fence.run_id for report in reports])
+            else:
+                self._reports[:0] = reports
+        if finished:
+            self._say(finished)
 
-    def _told(self, finished: Finished) -> None:
+    def _say(self, finished: Finished) -> None:
         for run_id, why in finished.refused.items():
             log.warn("result_refused", run=run_id, error=why)
         for run_id in finished.fenced:
             log.warn("zombie_rejected", run=run_id)
-        self._reports = []
 
     def _unwanted(self) -> Sequence[Claimed]:
         """Which of those that wait must not wait here: all, if we are to begin nothing more, or something more urgent has come."""
+        if not self._waiting:
+            return ()
         if self._orders.is_draining or self._link.is_paused or self._link.is_called_away(self._waiting[0].lane):
             return list(self._waiting)
         if self._orders.unwanted:
             return [run for run in self._waiting if run.run_id in self._orders.unwanted]
-        return []
+        return ()
 
-    def _hand_back(self, runs: Collection[Claimed], call: Callable[[Callable[[Connection, int], list[int]]], list[int] | None]) -> None:
+    def _hand_back(
+        self, choose: Callable[[], Sequence[Claimed]], call: Callable[[Callable[[Connection, int], list[int]]], list[int] | None]
+    ) -> None:
+        """Give back those that are chosen, as if they had never been claimed."""
+        with self._lock:
+            runs = choose()
+            gone = {run.run_id for run in runs}
+            self._waiting = deque(run for run in self._waiting if run.run_id not in gone)
         if not runs:
             return
         fences = [run.fence for run in runs]
         released = call(lambda connection, _: store.release(connection, fences))
-        if released is None:
-            return
-        gone = {run.run_id for run in runs}
-        self._waiting = deque(run for run in self._waiting if run.run_id not in gone)
-        self._orders.waiting -= gone
-        self._link.let_go(gone)
+        with self._lock:
+            if released is None:
+                self._waiting = deque(sorted([*self._waiting, *runs], key=lambda run: run.seq))
+                return
+            self._orders.waiting -= gone
+            self._link.let_go(gone)
         log.event("runs_handed_back", runs=len(released))
 
     # --- the keeper ---
@@ -159,15 +185,26 @@ class Hand:
             self._keeper.start()
 
     def _look_after(self) -> None:
-        while self._is_watched.wait():
-            time.sleep(LATE_SECONDS)
-            with self._lock:
-                now = clock.now()
-                running_seconds = now - self._running_since if self._running_since else 0.0
-                if self._reports and running_seconds >= LATE_SECONDS:  # else the main thread is about to tell them
-                    self._tell(self._link.try_call)
-                if self._waiting:
-                    is_slow = running_seconds > PATIENCE_SECONDS
-                    self._hand_back(list(self._waiting) if is_slow else self._unwanted(), self._link.try_call)
-                if not self._waiting and not self._reports:
-                    self._is_watched.clear()
+        try:
+            while self._is_watched.wait():
+                time.sleep(LATE_SECONDS)
+                with self._voice:
+                    self._look()
+        except BaseException:  # noqa: BLE001 - whatever it is, a hand that nobody looks after must not be filled again
+            log.fault("keeper_failed", error=traceback.format_exc())
+            process.leave(ExitCode.FAILED)
+
+    def _look(self) -> None:
+        if self._running_seconds() >= LATE_SECONDS:  # else the main thread is about to tell them
+            self._tell(self._link.try_call)
+        self._hand_back(self._held_up, self._link.try_call)
+        with self._lock:
+            if not self._waiting and not self._reports:
+                self._is_watched.clear()
+
+    def _held_up(self) -> Sequence[Claimed]:
+        return list(self._waiting) if self._running_seconds() > PATIENCE_SECONDS else self._unwanted()
+
+    def _running_seconds(self) -> float:
+        since = self._running_since
+        return clock.now() - since if since else 0.0

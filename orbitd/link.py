@@ -36,6 +36,13 @@ T = TypeVar("T")
 _LEAST_WAIT_SECONDS = 0.01
 _COMPLAINT_SECONDS = 60.0
 _CONNECTION_EVERY_SECONDS = 0.03  # of all children of a host that connect anew
+_PREPARED_AFTER = 5  # executions of a statement on one connection
+
+_NEEDS_ANOTHER_CONNECTION = (
+    psycopg.errors.ReadOnlySqlTransaction,  # the server has become a standby: the primary is elsewhere
+    psycopg.errors.InvalidSqlStatementName,  # what was prepared is gone (a pooler that we do not know of),
+    psycopg.errors.FeatureNotSupported,  # or was prepared for another schema (an upgrade)
+)
 
 
 class _NotNow(Exception):
@@ -87,7 +94,7 @@ class Link:
         self._lanes_version = -1
         self._lanes: dict[int, Lane] = {}
         self._batches: dict[int, Batch] = {}
-        self._more_urgent: dict[int, Sequence[int]] = {}
+        self._more_urgent: dict[int, Sequence[int]] = {}  # than each lane
         self._permits = Permits(post.slots.permits)
         self._search = Search(post.slots.board)
         self._complained_of, self._complained_at = "", 0.0
@@ -148,8 +155,8 @@ class Link:
                 raise
             except psycopg.Error as error:
                 why = str(error).strip()
-                if isinstance(error, psycopg.errors.ReadOnlySqlTransaction) and self._connection is not None:
-                    self._connection.close()  # the server has become a standby: the primary is elsewhere
+                if isinstance(error, _NEEDS_ANOTHER_CONNECTION) and self._connection is not None:
+                    self._connection.close()
             if self._connection is not None and self._connection.closed:
                 self._connection = None
         self._complain(why)
@@ -227,7 +234,8 @@ class Link:
 
     def is_called_away(self, lane: int) -> bool:
         """Whether there may be work of a higher priority than the lane has."""
-        return lane in self._lanes and self._search.is_rung(self._more_urgent[self._lanes[lane].priority])
+        more_urgent = self._more_urgent.get(lane, ())
+        return bool(more_urgent) and self._search.is_rung(more_urgent)
 
     @contextlib.contextmanager
     def second_connection(self) -> Iterator[Connection]:
@@ -251,6 +259,7 @@ class Link:
             raise _NotNow  # the janitor has not joined yet, and rings when it has
         if self._connection is None:
             self._connection, self._host_id = self._open(), 0
+            self._connection.prepare_threshold = None if self._connection.is_pooled else _PREPARED_AFTER
         if self._host_id != host_id:
             will = page.read()
             self._child_id = store.start_child(
@@ -286,8 +295,9 @@ class Link:
             self._lanes = {lane.id: lane for lane in lanes if is_served(lane.queue, self._settings.app.queues)}
             sizes = {lane.id: self._sizes[lane.pipeline] for lane in self._lanes.values()}
             self._batches = {} if self._permits.are_counted else {lane: size for lane, size in sizes.items() if size != 1}
-            self._more_urgent = {
+            above = {
                 priority: [lane.id for lane in self._lanes.values() if lane.priority > priority]
                 for priority in {lane.priority for lane in self._lanes.values()}
             }
+            self._more_urgent = {lane.id: above[lane.priority] for lane in self._lanes.values()}
             self._lanes_version = version

@@ -122,8 +122,8 @@ def context_for(pipeline: Pipeline[..., Any], attempt: Attempt, ledger: Ledger, 
     return (AsyncContext if pipeline.is_async else Context)(attempt, ledger, interruption)
 
 
-def execute(pipeline: Pipeline[..., Any], args_text: str, context: Context | AsyncContext) -> Ended:
-    """Run the pipeline once with the arguments of the JSON text; to be called on the main thread.
+def execute(pipeline: Pipeline[..., Any], args_text: str | None, context: Context | AsyncContext) -> Ended:
+    """Run the pipeline once with the arguments of the JSON text (None: it is lost); to be called on the main thread.
 
     Raises nothing. A copy of this process that the author's code forked does not come back from here.
     """
@@ -145,7 +145,9 @@ def execute(pipeline: Pipeline[..., Any], args_text: str, context: Context | Asy
     return ended
 
 
-def _arguments(pipeline: Pipeline[..., Any], args_text: str) -> dict[str, Any]:
+def _arguments(pipeline: Pipeline[..., Any], args_text: str | None) -> dict[str, Any]:
+    if args_text is None:
+        raise BadArguments("the database has lost the run's row in orbit.runs, with its arguments")
     try:
         arguments = decode(args_text)
     except ValueError as error:

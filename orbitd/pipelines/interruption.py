@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -78,22 +78,9 @@ class Interruption:
         finally:
             self._task = None
 
-    @contextmanager
-    def surviving_finalizers(self) -> Iterator[None]:
+    def surviving_finalizers(self) -> _Finalizers:
         """Take a delivery back when it was raised in a `__del__` or a generator's close, where Python drops exceptions."""
-        former = sys.unraisablehook
-
-        def hook(dropped: sys.UnraisableHookArgs) -> None:
-            if dropped.exc_value is not None and dropped.exc_value is self._requested:
-                self._delivered = False
-            else:
-                former(dropped)
-
-        sys.unraisablehook = hook
-        try:
-            yield
-        finally:
-            sys.unraisablehook = former
+        return _Finalizers(self)
 
     def refuse_new_work(self) -> None:
         """Raise again what was delivered already: code that goes on regardless shall not begin anything."""
@@ -107,6 +94,12 @@ class Interruption:
             self._deliver()
         return before
 
+    def _take_back(self, dropped: BaseException | None) -> bool:
+        """Whether it is what was delivered, which is to be delivered again."""
+        is_ours = dropped is not None and dropped is self._requested
+        self._delivered = self._delivered and not is_ours
+        return is_ours
+
     def _deliver(self) -> None:
         if self._requested is not None and not self._delivered:
             self._delivered = True
@@ -116,6 +109,24 @@ class Interruption:
         if self._task is not None and not self._task.done() and not self._delivered:
             self._delivered = True
             self._task.cancel(str(self._requested))
+
+
+class _Finalizers:
+    """The stretch of code in which what Python drops is looked at."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        self._interruption = interruption
+        self._former: Callable[[sys.UnraisableHookArgs], object] = sys.unraisablehook
+
+    def __enter__(self) -> None:
+        sys.unraisablehook = self._hook
+
+    def __exit__(self, *_: object) -> None:
+        sys.unraisablehook = self._former
+
+    def _hook(self, dropped: sys.UnraisableHookArgs) -> None:
+        if not self._interruption._take_back(dropped.exc_value):  # noqa: SLF001 - it is a part of it
+            self._former(dropped)
 
 
 class _Region:

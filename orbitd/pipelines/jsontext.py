@@ -18,6 +18,7 @@ from orbitd.units import format_size
 
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_DIGIT = re.compile(r"[0-9]")
 _LONG_NUMBER = re.compile(r"[0-9]{19}")
 
 
@@ -45,7 +46,7 @@ def decode(text: str) -> Any:
     Raises ValueError for what is no JSON, too deep, or holds numbers that Python cannot.
     """
     value = orjson.loads(text)
-    if not _LONG_NUMBER.search(text):
+    if not _DIGIT.search(text[18::19]) or not _LONG_NUMBER.search(text):  # of 19 digits one stands in each 19th place
         return value
     try:
         return json.loads(text)

@@ -83,21 +83,24 @@ step_in_hand: ContextVar[str | None] = ContextVar("orbitd_step", default=None)
 _speaker: ContextVar[RunLog | None] = ContextVar("orbitd_run_log", default=None)
 
 
-@contextmanager
-def hearing(run_log: RunLog) -> Iterator[None]:
+class hearing:  # noqa: N801 - a context manager, and a class because the generator for one costs each run a microsecond
     """While the run is executed: what its code tells the logging module is a line of the run's.
 
     Tasks, and threads that asyncio starts, know their run by the context that they inherit. Other threads know none: what they
     say belongs to the run in hand, if there is but one.
     """
-    log.listen(_claim)
-    token = _speaker.set(run_log)
-    _in_hand.append(run_log)
-    try:
-        yield
-    finally:
-        _in_hand.remove(run_log)
-        _speaker.reset(token)
+
+    def __init__(self, run_log: RunLog) -> None:
+        self._run_log = run_log
+
+    def __enter__(self) -> None:
+        log.listen(_claim)
+        self._token = _speaker.set(self._run_log)
+        _in_hand.append(self._run_log)
+
+    def __exit__(self, *_: object) -> None:
+        _in_hand.remove(self._run_log)
+        _speaker.reset(self._token)
 
 
 @contextmanager

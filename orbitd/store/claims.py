@@ -113,7 +113,7 @@ def _told(reports: Sequence[Report]) -> dict[str, Any]:
         **_fences([report.fence for report in reports]),
         "outcomes": _array([report.outcome for report in reports]),
         "seconds": _array([report.seconds for report in reports]),
-        "results": _array([_quoted(report.result) for report in reports]),
+        "results": _array([None if report.result == "null" else _quoted(report.result) for report in reports]),
         "delays": _array([report.delay_seconds for report in reports]),
         **words,
     }

@@ -3,8 +3,9 @@
 Each call has a deadline of its own, kept on this side: a server that is stopped, or a network that swallows packets, ends
 in an OperationalError and a closed connection. A query is never cancelled: it might be a COMMIT.
 
-No startup options and no prepared statements, and behind a transaction pooler no session settings either, so that one in
-between changes nothing but that no bell is heard. Every statement is its own transaction unless the caller opens one.
+No startup options, no prepared statements unless whoever connects asks for them, and behind a transaction pooler no session
+settings either, so that one in between changes nothing but that no bell is heard. Every statement is its own transaction unless
+the caller opens one.
 """
 
 from __future__ import annotations

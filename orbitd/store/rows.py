@@ -25,7 +25,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A run that is ours now. `args` is the JSON text as it is stored; `attempt` counts this one."""
+    """A run that is ours now. `args` is the JSON text as it is stored, None if the database has lost it; `attempt` counts this one."""
 
     lane: int
     seq: int
@@ -33,7 +33,7 @@ class Claimed:
     token: int
     pipeline: str
     tenant: str | None
-    args: str
+    args: str | None
     attempt: int
     errors: int
     crashes: int

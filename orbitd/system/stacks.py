@@ -44,5 +44,6 @@ class StackFile:
 
     def cut(self, start: int = 0) -> None:
         """Forget what is written from there on."""
-        os.ftruncate(self._fd, start)
-        os.lseek(self._fd, start, os.SEEK_SET)
+        if os.lseek(self._fd, 0, os.SEEK_CUR) > start:
+            os.ftruncate(self._fd, start)
+            os.lseek(self._fd, start, os.SEEK_SET)

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from orbitd import store
+from orbitd.store import queries
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually
 
 WORK = """
 import os, pathlib, signal, time
-from orbitd import pipeline
+from orbitd import hand, pipeline
 
 @pipeline("short")
 def short(ctx, n=0):
@@ -37,6 +38,12 @@ def urgent(ctx):
 def deadly(ctx, at=None):
     if at is not None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+@pipeline("saboteur", max_crashes=2)
+def saboteur(ctx, n):
+    if n == 0 and ctx.attempt == 1:
+        hand.Hand._look = lambda self: {}["nothing"]
+        time.sleep(60)
 """
 
 
@@ -91,6 +98,33 @@ def test_a_crash_is_charged_to_the_run_that_was_running_and_never_to_its_neighbo
     for run_id in ids[:2] + ids[3:]:
         run = daemon.await_run(run_id, "succeeded")
         assert [attempt["outcome"] for attempt in run["attempts"]] == ["succeeded"]
+
+
+def test_a_keeper_that_fails_ends_its_child_and_others_run_what_it_held(begin: Begin) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "poll.batch": 10})
+    ids = enqueue_together(daemon, "saboteur", *({"n": n} for n in range(3)))
+    attempts = [daemon.await_run(run_id, "succeeded")["attempt"] for run_id in ids]
+    assert attempts == [2, 1, 1]
+    (failure,) = daemon.events("keeper_failed")
+    assert "KeyError: 'nothing'" in failure["error"]
+
+
+def test_what_the_keeper_tells_slowly_does_not_hold_up_the_next_run(begin: Begin, tmp_path: Path) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "poll.batch": 10})
+    doors = [tmp_path / f"open{n}" for n in range(3)]
+    first = daemon.enqueue("gate", path=str(doors[0]))
+    daemon.slot_running(first)
+    ids = enqueue_together(daemon, "gate", {}, {"path": str(doors[1])}, {"path": str(doors[2])})
+    with daemon.database() as other, other.transaction():
+        other.execute("SELECT FROM orbit.live WHERE run_id = %s FOR KEY SHARE", [ids[0]])  # lets it be claimed, and not be told
+        doors[0].touch()
+        eventually(lambda: daemon.query("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%orbit.finish%%'"))
+        doors[1].touch()
+        daemon.slot_running(ids[2])
+        assert not daemon.events("database_call_failed"), "it still waits for its first answer"
+    doors[2].touch()
+    for run_id in ids:
+        assert daemon.await_run(run_id, "succeeded")["attempt"] == 1
 
 
 def test_a_drain_hands_back_what_was_not_begun(begin: Begin, tmp_path: Path) -> None:
@@ -171,3 +205,18 @@ def test_a_child_with_many_in_hand_that_loses_its_connection_goes_on_with_all_of
     assert daemon.query(f"select pg_terminate_backend(pid) from pg_stat_activity where {ours}")
     (tmp_path / "open").touch()
     assert len(daemon.await_run(ids[1], "succeeded")["attempts"]) == 1
+
+
+def test_a_child_whose_prepared_statement_fits_the_schema_no_more_connects_anew(begin: Begin) -> None:
+    """As when an upgrade gives a function other columns: until then the server refuses what it has prepared, for ever."""
+    daemon = begin(WORK, **{"children.count": 1})
+    before = [daemon.enqueue("short") for _ in range(10)]
+    for run_id in before:
+        daemon.await_run(run_id, "succeeded")
+    text = (queries.FOLDER / "functions" / "finish_and_claim.sql").read_text()
+    with daemon.database() as owner, owner.transaction():
+        owner.execute("DO $$ BEGIN EXECUTE 'DROP FUNCTION ' || 'orbit.finish_and_claim'::regproc::regprocedure; END $$")
+        owner.execute(text.replace("attempt smallint", "attempt int").replace("n.attempt", "n.attempt::int").encode())
+    after = [daemon.enqueue("short") for _ in range(3)]
+    for run_id in after:
+        assert daemon.await_run(run_id, "succeeded")["attempt"] == 1

@@ -82,7 +82,7 @@ def attempt_facts(*, max_result_bytes: int = 2**20) -> Attempt:
 
 def run(
     function: Callable[..., Any] | Pipeline[..., Any],
-    args_text: str = "{}",
+    args_text: str | None = "{}",
     *,
     ledger: MemoryLedger | None = None,
     interruption: Interruption | None = None,

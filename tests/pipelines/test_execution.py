@@ -37,6 +37,7 @@ def test_arguments_arrive_by_name() -> None:
 @pytest.mark.parametrize(
     ("args_text", "complaint"),
     [
+        (None, "the database has lost"),
         ("", "cannot be read"),
         ("{", "cannot be read"),
         ("[" * 6000 + "]" * 6000, "cannot be read"),
@@ -50,7 +51,7 @@ def test_arguments_arrive_by_name() -> None:
         ('{"a": 1, "' + "x" * 200_000 + '": 2}', "[... cut ...]"),
     ],
 )
-def test_arguments_that_do_not_fit_end_the_attempt_before_it_begins(args_text: str, complaint: str) -> None:
+def test_arguments_that_do_not_fit_end_the_attempt_before_it_begins(args_text: str | None, complaint: str) -> None:
     def function(_ctx: Context, a: int) -> None:
         pytest.fail("began")
 

@@ -116,6 +116,23 @@ def test_a_fenced_report_still_brings_the_next_run(fleet: Fleet) -> None:
     assert answer.offer.claimed.run_id == waiting
 
 
+@pytest.mark.parametrize("want", [1, 3])
+def test_a_run_whose_request_is_gone_can_be_failed_and_does_not_stop_its_lane(fleet: Fleet, want: int) -> None:
+    child = fleet.worker("p")
+    damaged, whole = fleet.enqueue("p"), fleet.enqueue("p")
+    fleet.conn.execute("DELETE FROM orbit.runs WHERE id = %s", [damaged])
+    runs = [*store.claim(child.conn, child.child_id, Ask.of(child.lanes, want)).runs]
+    assert (runs[0].run_id, runs[0].pipeline, runs[0].args) == (damaged, "p", None)
+    runs += child.go_on(Report.failed(runs[0].fence, FAILURE)).offer.runs
+    assert [run.run_id for run in runs] == [damaged, whole]
+    assert child.succeed(runs[1].fence)
+    assert fleet.rows("SELECT run_id, outcome, cause FROM orbit.outcomes ORDER BY run_id") == [
+        (damaged, "failed", "error"),
+        (whole, "succeeded", None),
+    ]
+    assert fleet.value("SELECT count(*) FROM orbit.live") == 0
+
+
 # --- the fence ---
 
 

@@ -335,6 +335,7 @@ def test_arguments_come_back_as_the_text_that_postgres_keeps(fleet: Fleet) -> No
     text = '{"big": 123456789012345678901234567890, "ü": "\\ud83d\\ude00", "deep": ' + "[" * 3000 + "]" * 3000 + "}"
     store.enqueue(fleet.conn, "p", text)
     claimed = child.must_claim()
+    assert claimed.args
     assert "123456789012345678901234567890" in claimed.args
     assert "😀" in claimed.args
     args = store.describe(fleet.conn, claimed.run_id)["args"]

@@ -252,7 +252,7 @@ def test_what_is_still_needed_of_a_dropped_day_is_found_as_before(own_fleet: Fle
     own_fleet.check()
 
     claimed = own_fleet.worker("pending").must_claim()
-    assert (claimed.run_id, json.loads(claimed.args)) == (pending, {"n": 1})
+    assert (claimed.run_id, json.loads(claimed.args or "")) == (pending, {"n": 1})
     assert store.describe(own_fleet.conn, delayed)["state"] == "scheduled"
     assert store.resume(own_fleet.conn, held, "me") == RunState.PENDING
     child = own_fleet.worker("held")

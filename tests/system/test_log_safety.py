@@ -273,7 +273,7 @@ def test_the_journal_is_used_only_when_it_is_what_standard_error_leads_to(tmp_pa
     here = "facts = os.fstat(2)\nos.environ['JOURNAL_STREAM'] = f'{facts.st_dev}:{facts.st_ino}'\n"
     again = "log.set_up('test', LogOptions(format={style!r}), host='here')\n"
     assert "where=Journal" in logged(here + again.format(style="auto") + code)[0]
-    assert '"where": "Console"' in logged(here + again.format(style="json") + code)[0], "whoever asks for JSON gets JSON"
+    assert '"where":"Console"' in logged(here + again.format(style="json") + code)[0], "whoever asks for JSON gets JSON"
     assert not is_journal({"JOURNAL_STREAM": "1:2"})
     assert not is_journal({})
 

@@ -82,20 +82,20 @@ INSERT INTO orbit.lanes (queue, pipeline, priority) VALUES ('', '', 0);
 
 -- ---------------------------------------------------------------------------------------------------------- what is asked
 
--- The input of a run.
+-- The input of a run. Columns are in the order that needs the least padding.
 CREATE TABLE orbit.runs (
     id         bigint PRIMARY KEY,            -- day << 39 | number, see next_run_id
-    pipeline   text NOT NULL,
-    queue      text,                          -- null, and priority too: as its pipeline says once it is registered
+    seq        bigint,                        -- with lane: where the run waits first (`requeued`: since); null: it began in `delayed`
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    run_at     timestamptz,
+    lane       int NOT NULL,
     priority   smallint CHECK (priority BETWEEN -2 AND 2),
-    lane       int NOT NULL,                  -- with seq: where the run waits first; `requeued` says where it waits since
-    seq        bigint,                        -- null: it began in `delayed`
+    queue      text,                          -- null, and priority too: as its pipeline says once it is registered
+    pipeline   text NOT NULL,
     tenant     text,
     key        text,
-    args       jsonb NOT NULL,
-    run_at     timestamptz,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    created_by text NOT NULL DEFAULT session_user
+    created_by text NOT NULL DEFAULT session_user,
+    args       jsonb NOT NULL
 ) PARTITION BY RANGE (id);
 CREATE INDEX runs_key ON orbit.runs (key) WHERE key IS NOT NULL;  -- only runs with a key pay for it
 
@@ -123,21 +123,22 @@ CREATE TABLE orbit.cancel_requests (
 -- ------------------------------------------------------------------------------------------------------ where a run waits
 
 -- Waiting and running. Exactly one index, on columns that never change. Half of each page is left free, because all rows
--- of a page may be claimed before the first of them is pruned. Columns are in the order that needs no padding.
+-- of a page may be claimed before the first of them is pruned. Columns are in the order that needs no padding; those that a claim
+-- leaves as they are come first, so that its WAL record is short.
 -- vacuum_truncate would take an exclusive lock that stops every claim.
 CREATE TABLE orbit.live (
     seq        bigint NOT NULL DEFAULT nextval('orbit.ready_numbers'),
     run_id     bigint NOT NULL,
-    token      bigint,                        -- the fence: random, brought by the claimer, new for each claim
-    claimed_at timestamptz,
     lane       int NOT NULL,
-    child      int,
-    attempt    smallint NOT NULL DEFAULT 0,   -- begun tries
     errors     smallint NOT NULL DEFAULT 0,   -- those that the pipeline lost (limit: max_attempts)
     crashes    smallint NOT NULL DEFAULT 0,   -- those that its process lost (limit: max_crashes)
-    state      smallint NOT NULL DEFAULT 0,   -- 0 pending, 1 running
     flags      smallint NOT NULL DEFAULT 0,   -- 1 has a key, 2 has a row in requeued
     commits    smallint NOT NULL DEFAULT 0,   -- transactions of its pipeline's own that have committed, see count_commit
+    attempt    smallint NOT NULL DEFAULT 0,   -- begun tries
+    child      int,
+    claimed_at timestamptz,
+    token      bigint,                        -- the fence: random, brought by the claimer, new for each claim
+    state      smallint NOT NULL DEFAULT 0,   -- 0 pending, 1 running
     PRIMARY KEY (lane, seq),
     CHECK (state IN (0, 1)),
     CHECK (num_nulls(token, claimed_at, child) = CASE state WHEN 0 THEN 3 ELSE 0 END)

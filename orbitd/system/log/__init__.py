@@ -109,6 +109,7 @@ class _Log:
         self.places: list[_Place] = []
         self.listeners: list[Sink] = []
         self.standing: dict[str, object] = {}
+        self.told_standing: Entry = {}
         self.configured = self.in_force = logging.INFO
         self.header: Header | None = None
         self.ear = _Ear()
@@ -144,7 +145,7 @@ def set_up(role: str, options: Options, *, host: str) -> None:
         folder = Path(options.dir).absolute()
         for name, least in (("orbitd.log", logging.NOTSET), ("orbitd-error.log", logging.ERROR)):
             _log.places.append(_Place(File(folder / name, options.max_size, options.max_files, complain=_complain), least))
-    _log.standing.update(host=host, role=role)
+    always(host=host, role=role)
     _log.configured = number(options.level)
     logging.root.setLevel(_log.in_force)
     listen(_log.ear.claim)
@@ -189,6 +190,7 @@ def level() -> str:
 def always(**fields: object) -> None:
     """Fields that every later event of this process carries."""
     _log.standing.update(fields)
+    _log.told_standing = _all_told(_log.standing)
 
 
 def event(name: str, level: int = logging.INFO, **fields: object) -> None:
@@ -237,12 +239,16 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _entry(name: str, level: int, fields: dict[str, object]) -> Entry:
-    given = {**_log.standing, **fields}
+    given = _log.told_standing | _all_told(fields)
     entry: Entry = {"ts": _timestamp(), "level": _word(level), "event": name}
     for key in (*FIRST_FIELDS, *given):
         if key not in entry and given.get(key) is not None:
-            entry[key] = told(key, given[key])
+            entry[key] = given[key]
     return entry
+
+
+def _all_told(fields: dict[str, object]) -> Entry:
+    return {key: None if value is None else told(key, value) for key, value in fields.items()}
 
 
 def _timestamp() -> str:

@@ -24,12 +24,13 @@ def told(name: str, value: object, nesting: int = 0) -> Any:
     """The value as JSON can hold it. Raises nothing, whatever the value's own text does."""
     if is_secret(name):
         return MASK
-    if nesting < _MOST_NESTING and isinstance(value, dict):
-        return {key: told(key, item, nesting + 1) for key, item in _items(value)}
-    if nesting < _MOST_NESTING and isinstance(value, list | tuple):
-        return [told("", item, nesting + 1) for item in value[:_MOST_ITEMS]]
-    if value is None or isinstance(value, bool) or _is_ordinary(value):
-        return value
+    if not isinstance(value, str):
+        if value is None or isinstance(value, bool) or _is_ordinary(value):
+            return value
+        if nesting < _MOST_NESTING and isinstance(value, dict):
+            return {key: told(key, item, nesting + 1) for key, item in _items(value)}
+        if nesting < _MOST_NESTING and isinstance(value, list | tuple):
+            return [told("", item, nesting + 1) for item in value[:_MOST_ITEMS]]
     return cut(masked(ends(_text(value), _LONGEST_VALUE)), _LONGEST_VALUE)
 
 

@@ -4,6 +4,7 @@
 -- Returns a row for each run taken, in order, or a row without one. last_seq: the highest number given out before the search began.
 -- lease_ok = false: there was work, but the child or its host has been ended, or the lease has lapsed. That is no error, so that
 -- finish_and_claim need not undo the reports.
+-- A run whose row in `runs` is gone, which nothing but damage does, comes without args: its child fails it, and the lane goes on.
 -- Picks first and asks for permission only then, so that an empty poll writes nothing. The pick is a statement of its own: a LIMIT
 -- inside a join may be executed again, and take more than it should; and what changed just before it was locked, only the next
 -- statement sees.
@@ -46,10 +47,11 @@ BEGIN
                WHERE l.ctid = ANY (v_picked)
               RETURNING l.lane, l.seq, l.run_id, l.attempt, l.errors, l.crashes
           )
-          SELECT claim.last_seq, true, t.lane, t.seq, t.run_id, p_token, r.pipeline, r.tenant, r.args::text,
+          SELECT claim.last_seq, true, t.lane, t.seq, t.run_id, p_token,
+                 coalesce(r.pipeline, (SELECT lanes.pipeline FROM orbit.lanes WHERE lanes.id = t.lane)), r.tenant, r.args::text,
                  t.attempt, t.errors, t.crashes
             FROM taken t
-            JOIN orbit.runs r ON r.id = t.run_id
+            LEFT JOIN orbit.runs r ON r.id = t.run_id
            ORDER BY t.seq;
         RETURN;
     END LOOP;

@@ -10,8 +10,9 @@
 -- A run whose cancel was asked for is never queued again: the last three end it as cancelled.
 -- p_seconds is how long each attempt took; without it, it is taken to have begun when it was claimed. This array and all behind it
 -- may be null where no report has such a thing.
--- The rows are locked before anything else is read: `cancel` locks them too, so one of the two sees what the other did. The
--- successes, nearly all there is, are written by one statement; the others go one by one.
+-- The rows are locked, or deleted, before anything else is read: `cancel` locks them too, so one of the two sees what the other
+-- did. The successes, nearly all there is, are written by one statement, which needs no lock before it: that would be another
+-- record of WAL. The others go one by one; where there are any, all are locked first, so that everybody locks in the same order.
 -- The lock timeout: a client that gave up leaves its session waiting, and each repeated call would add one more.
 -- Locks: live in order; then outcomes, delayed, failed, keys, requeued, cancel_requests.
 CREATE OR REPLACE FUNCTION orbit.finish(
@@ -23,30 +24,31 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off S
 SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s'
 AS $$
 DECLARE
-    v_ours      bigint[];
-    v_succeeded tid[];
-    v_others    int[];
-    v_at        int;
-    v_live      orbit.live;
-    v_outcome   text;
-    v_keepers   bigint[];
-    v_flags     smallint[];
+    v_ours    bigint[] := '{}';
+    v_others  int[] := '{}';
+    v_at      int;
+    v_live    orbit.live;
+    v_outcome text;
+    v_ended   bigint[];
+    v_flags   smallint[];
 BEGIN
-    SELECT coalesce(array_agg(t.run_id), '{}'), array_agg(l.ctid) FILTER (WHERE t.outcome = 'succeeded'),
-           coalesce(array_agg(t.at) FILTER (WHERE t.outcome <> 'succeeded'), '{}')
-      INTO v_ours, v_succeeded, v_others
-      FROM (
-           SELECT *
-             FROM unnest(p_lanes, p_seqs, p_runs, p_tokens, p_outcomes)
-                  WITH ORDINALITY AS told(lane, seq, run_id, token, outcome, at)
-            ORDER BY lane, seq
-           ) t
-     CROSS JOIN LATERAL (
-           SELECT l.ctid
-             FROM orbit.live l
-            WHERE l.lane = t.lane AND l.seq = t.seq AND l.run_id = t.run_id AND l.token = t.token AND l.state = 1
-              FOR UPDATE
-           ) l;
+    IF NOT 'succeeded' = ALL (p_outcomes) THEN
+        SELECT coalesce(array_agg(t.run_id) FILTER (WHERE t.outcome <> 'succeeded'), '{}'),
+               coalesce(array_agg(t.at) FILTER (WHERE t.outcome <> 'succeeded'), '{}')
+          INTO v_ours, v_others
+          FROM (
+               SELECT *
+                 FROM unnest(p_lanes, p_seqs, p_runs, p_tokens, p_outcomes)
+                      WITH ORDINALITY AS told(lane, seq, run_id, token, outcome, at)
+                ORDER BY lane, seq
+               ) t
+         CROSS JOIN LATERAL (
+               SELECT l.ctid
+                 FROM orbit.live l
+                WHERE l.lane = t.lane AND l.seq = t.seq AND l.run_id = t.run_id AND l.token = t.token AND l.state = 1
+                  FOR UPDATE
+               ) l;
+    END IF;
 
     FOREACH v_at IN ARRAY v_others LOOP
         SELECT l.* INTO v_live FROM orbit.live l WHERE l.lane = p_lanes[v_at] AND l.seq = p_seqs[v_at];
@@ -63,22 +65,30 @@ BEGIN
         PERFORM orbit.move_run(v_live, v_outcome, p_causes[v_at], p_errors[v_at], p_delays[v_at]);
     END LOOP;
 
-    IF v_succeeded IS NOT NULL THEN
-        WITH gone AS (
-            DELETE FROM orbit.live l
-             WHERE l.ctid = ANY (v_succeeded)
-            RETURNING l.run_id, l.token, l.claimed_at, l.child, l.attempt, l.flags, array_position(p_runs, l.run_id) AS at
-        ), written AS (
-            INSERT INTO orbit.outcomes (run_id, token, started_at, child, attempt, reported, outcome, result)
-            SELECT g.run_id, g.token, coalesce(clock_timestamp() - make_interval(secs => p_seconds[g.at]), g.claimed_at),
-                   g.child, g.attempt, true, 'succeeded', p_results[g.at]
-              FROM gone g
-        )
-        SELECT array_agg(g.run_id), array_agg(g.flags) INTO v_keepers, v_flags FROM gone g WHERE g.flags <> 0;
-        IF v_keepers IS NOT NULL THEN
-            PERFORM orbit.forget(k.run_id, k.flags, 'succeeded') FROM unnest(v_keepers, v_flags) AS k(run_id, flags);
+    WITH gone AS (
+        DELETE FROM orbit.live l
+         USING (
+               SELECT *
+                 FROM unnest(p_lanes, p_seqs, p_runs, p_tokens, p_outcomes, p_seconds, p_results)
+                      AS told(lane, seq, run_id, token, outcome, seconds, result)
+                WHERE outcome = 'succeeded'
+                ORDER BY lane, seq
+               ) t
+         WHERE l.lane = t.lane AND l.seq = t.seq AND l.run_id = t.run_id AND l.token = t.token AND l.state = 1
+        RETURNING l.run_id, l.token, l.claimed_at, l.child, l.attempt, l.flags, t.seconds, t.result
+    ), written AS (
+        INSERT INTO orbit.outcomes (run_id, token, started_at, child, attempt, reported, outcome, result)
+        SELECT g.run_id, g.token, coalesce(clock_timestamp() - make_interval(secs => g.seconds), g.claimed_at),
+               g.child, g.attempt, true, 'succeeded', g.result
+          FROM gone g
+    )
+    SELECT array_agg(g.run_id), array_agg(g.flags) INTO v_ended, v_flags FROM gone g;
+    IF v_ended IS NOT NULL THEN
+        v_ours := v_ours || v_ended;
+        IF 0 <> ANY (v_flags) THEN
+            PERFORM orbit.forget(e.run_id, e.flags, 'succeeded') FROM unnest(v_ended, v_flags) AS e(run_id, flags) WHERE e.flags <> 0;
         END IF;
-        DELETE FROM orbit.cancel_requests c WHERE c.run_id = ANY (v_ours);
+        DELETE FROM orbit.cancel_requests c WHERE c.run_id = ANY (v_ended);
     END IF;
 
     IF cardinality(v_ours) = cardinality(p_runs) THEN
