@@ -5,8 +5,9 @@ one that none can tell from the original is named, with the reason, in tests/sto
 
 The tests are collected once. First a process runs all that are new, to learn which test calls which functions. Then each mutant is put
 into the database that tests take for a freshly migrated one, and a process, forked from the one that has collected, runs those tests
-that call the function: what killed its siblings first, then one case of each, until one fails or the seconds are over. What was learned,
-and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again forgets it.
+that call the function: what killed its siblings first, then one case of each, until one fails or the seconds are over. The one that
+failed must fail once more: a test that only lost its patience on a busy machine kills nothing. What was learned, and which
+mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again forgets it.
 
 Exits 1 when a mutant survives that nobody has given a reason for.
 """
@@ -24,6 +25,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -91,6 +93,8 @@ class Hunt:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
         self._workshop: Workshop | None = None  # in a process of tests: its own
+        self._shared: dict[str, str] = {}  # the databases of modules, and what would drop them
+        self._until_the_end = ExitStack()
         self._failed: list[str] = []
         self._calls: list[dict[str, Any]] = []
         self._killers: dict[str, Counter[str]] = {}
@@ -100,13 +104,25 @@ class Hunt:
 
     # --- in a process of tests ---
 
-    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> object | None:
-        """The cluster and the maker of databases are there already."""
-        if self._workshop is None or fixturedef.argname not in {"cluster", "databases"}:
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> object | None:
+        """The cluster and the maker of databases are there already; the database of a module is made once."""
+        if self._workshop is None or fixturedef.argname not in {"cluster", "databases", "shared_dsn"}:
             return None
-        made: object = self._workshop.cluster if fixturedef.argname == "cluster" else self._workshop.databases
+        made: object
+        match fixturedef.argname:
+            case "cluster":
+                made = self._workshop.cluster
+            case "databases":
+                made = self._workshop.databases
+            case _:
+                made = self._shared_dsn(self._workshop, request.node.nodeid)
         fixturedef.cached_result = (made, None, None)
         return made
+
+    def _shared_dsn(self, workshop: Workshop, module: str) -> str:
+        if module not in self._shared:
+            self._shared[module] = self._until_the_end.enter_context(workshop.databases.copy_of("migrated"))
+        return self._shared[module]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A test has failed: the mutant is dead."""
@@ -142,14 +158,22 @@ class Hunt:
         deadline = time.monotonic() + self._args.seconds
         try:
             for item in items:
-                item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
-                if self._failed or time.monotonic() > deadline:
+                if self._fails(item) and self._fails(item):
+                    answer.write_text(item.nodeid)
                     break
-            answer.write_text("".join(self._failed[:1]))
+                if time.monotonic() > deadline:
+                    break
         except BaseException:  # noqa: BLE001  the process ends here whatever happened
             answer.write_text(f"({traceback.format_exc().splitlines()[-1]})")
         finally:
             os._exit(0)
+
+    def _fails(self, item: pytest.Item) -> bool:
+        self._failed.clear()
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+        if self._failed:
+            self._shared.clear()  # what it has left there shall not make another fail
+        return bool(self._failed)
 
     # --- in the process that has collected ---
 
@@ -211,6 +235,7 @@ class Hunt:
             self._tell(mutant, f"(PostgreSQL refuses it: {str(error).splitlines()[0]})", 0)
             return
         tests = [items[test] for test in self._order(mutant.function) if test in items]
+        answer.write_text("")
         if not (pid := self._fork(workshop)):
             self._kill(tests, answer)
         self._trials[pid] = Trial(mutant, workshop, answer)

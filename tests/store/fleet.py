@@ -137,6 +137,14 @@ class Fleet:
     def ask(self, pipeline: str, key: str | None = None, in_seconds: float | None = None) -> Enqueued:
         return store.enqueue(self.conn, pipeline, {"n": 1}, key=key, in_seconds=in_seconds)
 
+    def twin(self, of: int, pipeline: str, key: str | None = None) -> int:
+        """A run in another lane, with the number that this one of `live` has in its own: as after a failover that lost numbers."""
+        last = self.value("SELECT last_value FROM orbit.ready_numbers")
+        self.conn.execute("SELECT setval('orbit.ready_numbers', seq, false) FROM orbit.live WHERE run_id = %s", [of])
+        run_id = self.enqueue(pipeline, key)
+        self.conn.execute("SELECT setval('orbit.ready_numbers', %s)", [last])
+        return run_id
+
     def crash(
         self,
         child: Child,

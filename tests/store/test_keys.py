@@ -267,6 +267,16 @@ def test_a_dead_letter_that_is_deleted_takes_its_key_along(fleet: Fleet) -> None
     fleet.check()
 
 
+def test_a_dead_letter_that_is_deleted_leaves_its_key_to_the_run_that_has_it_now(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    failed = ended(fleet, child, RunState.FAILED)
+    let_periods_end(fleet)
+    fresh = ask(fleet.conn)
+    store.dlq_delete(fleet.conn, failed)
+    assert ask(fleet.conn) == Enqueued(fresh.id, False, RunState.PENDING)
+    fleet.check()
+
+
 def test_a_key_goes_no_further_than_its_run_is_kept(fleet: Fleet) -> None:
     run_id = ended(fleet, fleet.worker("p"))
     fleet.conn.execute("DELETE FROM orbit.outcomes")

@@ -83,6 +83,13 @@ def test_resume_of_a_run_whose_child_or_host_is_gone_is_refused(fleet: Fleet) ->
         assert refusal.value.hint == "take it back: orbitctl recover --auto-resume"
 
 
+def test_a_run_is_not_lost_because_another_with_its_number_is(fleet: Fleet) -> None:
+    child = fleet.worker("q")
+    run_id = fleet.twin(only_run_of(fleet, silent_child(fleet)), "q")
+    child.must_claim()
+    assert store.resume(fleet.conn, run_id, "anna") == "running"
+
+
 def test_a_running_run_of_a_child_that_has_ended_is_listed(fleet: Fleet) -> None:
     child = fleet.worker("p")
     run_id = fleet.enqueue("p")
