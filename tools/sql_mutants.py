@@ -5,9 +5,9 @@ one that none can tell from the original is named, with the reason, in tests/sto
 
 The tests are collected once. First a process runs all that are new, to learn which test calls which functions. Then each mutant is put
 into the database that tests take for a freshly migrated one, and a process, forked from the one that has collected, runs those tests
-that call the function: what killed its siblings first, then one case of each, until one fails or the seconds are over. The one that
-failed must fail once more: a test that only lost its patience on a busy machine kills nothing. What was learned, and which
-mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again forgets it.
+that call the function: what killed its siblings first, and its other cases, then one case of each, until one fails or the seconds are
+over. The one that failed must fail once more: a test that only lost its patience on a busy machine kills nothing. What was learned,
+and which mutants were killed, is remembered in build/mutants for as long as a mutant stays the same: --again forgets it.
 
 Exits 1 when a mutant survives that nobody has given a reason for.
 """
@@ -220,7 +220,9 @@ class Hunt:
     def _todo(self) -> list[Mutant]:
         excused = reasons()
         killed = {line["text"] for line in lines(_KILLED)}
-        mutants = [mutant for mutant in all_mutants() if not self._args.functions or mutant.function in self._args.functions]
+        mutants = all_mutants()
+        if wanted := self._args.functions:
+            mutants = sorted((mutant for mutant in mutants if mutant.function in wanted), key=lambda mutant: wanted.index(mutant.function))
         todo = [mutant for mutant in mutants if fingerprint(mutant) not in killed and mutant.name not in excused]
         print(f"{len(mutants)} mutants, {len(excused)} in all with a reason to survive, {len(todo)} to be killed", flush=True)
         return todo
@@ -244,12 +246,14 @@ class Hunt:
         """The tests that may kill a mutant of this function, the most promising first."""
         concerned = [line for line in self._calls if function in line["calls"]]
         first = [test for test, _ in self._killers.get(function, Counter()).most_common(_MOST_KILLERS_FIRST)]
+        killing = {sentence_of(test) for test in first}
         words = callers(function)
         seen: Counter[str] = Counter()
         ranked: list[tuple[int, bool, str]] = []
         for line in sorted(concerned, key=lambda line: float(line["seconds"])):
-            sentence = line["test"].partition("[")[0]
-            ranked.append((seen[sentence], not any(word in line["test"] for word in words), line["test"]))
+            sentence = sentence_of(line["test"])
+            rank = -1 if sentence in killing and seen[sentence] < _MOST_KILLERS_FIRST else seen[sentence]
+            ranked.append((rank, not any(word in line["test"] for word in words), line["test"]))
             seen[sentence] += 1
         ranked.sort(key=lambda rank: rank[:2])
         return list(dict.fromkeys([*first, *(test for *_, test in ranked)]))
@@ -280,6 +284,11 @@ def talking(function: str, text: str) -> str:
     return re.sub(r"^BEGIN$", f"BEGIN\n    RAISE LOG 'orbit function called: {function}';", text, count=1, flags=re.MULTILINE)
 
 
+def sentence_of(test: str) -> str:
+    """What all cases of a test have in common."""
+    return test.partition("[")[0]
+
+
 def callers(function: str) -> set[str]:
     """The function and all that call it: their names may stand in the name of a test's case."""
     found, rest = set(), {function}
@@ -303,7 +312,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("functions", nargs="*", help="only mutants of these functions")
+    parser.add_argument("functions", nargs="*", help="only mutants of these functions, in this order")
     parser.add_argument("--again", action="store_true", help="also those that were killed before, and learn anew what the tests call")
     parser.add_argument("--tests", nargs="*", default=["tests/store"], help="only tests in these files (tests/store)")
     parser.add_argument("--seconds", type=float, default=60, help="how long to try each (60)")
