@@ -25,6 +25,21 @@ def test_the_same_boot_id_is_the_same_host_until_it_is_ended(fleet: Fleet) -> No
     assert not store.beat(fleet.conn, host_id, 20).alive
 
 
+def test_a_report_that_says_nothing_new_writes_nothing(fleet: Fleet) -> None:
+    written = "SELECT array_agg(p.xmin::text), (SELECT last_value FROM orbit.lanes_id_seq) FROM orbit.pipelines p"
+    fleet.host("p", "q")
+    before = fleet.rows(written)
+    fleet.host("q", "p")
+    assert fleet.rows(written) == before
+
+
+def test_a_pipeline_has_a_lane_for_each_queue_and_priority_that_was_reported(fleet: Fleet) -> None:
+    host_id = fleet.host("q")
+    for queue, priority in (("default", 0), ("special", 0), ("default", 1)):
+        lanes = store.register_pipelines(fleet.conn, host_id, [PipelineSpec("p", queue, priority, OPEN_SIGNATURE, 3, 3)])
+    assert [(lane.pipeline, lane.queue, lane.priority) for lane in lanes] == [("p", "default", 1), ("p", "default", 0), ("p", "special", 0)]
+
+
 def test_a_beat_tells_the_lease_the_lanes_and_the_work_in_order_of_priority(fleet: Fleet) -> None:
     host_id = fleet.host()
     specs = [
@@ -255,6 +270,7 @@ def test_a_child_that_starts_while_its_host_is_being_ended_is_refused(fleet: Fle
 def test_nobody_joins_a_host_that_was_ended(fleet: Fleet) -> None:
     host_id = fleet.host("p")
     fleet.settle()
+    fleet.host("p")
     with pytest.raises(LeaseLost):
         store.start_child(fleet.conn, host_id=host_id, slot=0, nonce="n", pid=2)
 
@@ -306,6 +322,16 @@ def test_the_newest_report_of_a_pipelines_limits_stands(fleet: Fleet) -> None:
     fleet.limits = (3, 1)
     fleet.host("p")
     assert fleet.crash(child, fence) == [(run_id, RunState.FAILED)]
+
+
+def test_each_run_has_the_limits_of_its_own_pipeline(fleet: Fleet) -> None:
+    fleet.limits = (3, 1)
+    strict = fleet.worker("a")
+    fleet.limits = (3, 3)
+    lenient = fleet.worker("p")
+    runs = [fleet.enqueue("a"), fleet.enqueue("p")]
+    assert fleet.crash(lenient, lenient.must_claim().fence) == [(runs[1], RunState.PENDING)]
+    assert fleet.crash(strict, strict.must_claim().fence) == [(runs[0], RunState.FAILED)]
 
 
 @pytest.mark.parametrize("charge", [Charge.CRASH, Charge.ERROR])
