@@ -69,6 +69,32 @@ def test_a_beat_looks_for_work_from_the_floors_on_and_not_at_all_when_it_is_give
         assert store.beat(fleet.conn, child.host_id, 20, floors).lanes_with_work == found
 
 
+def test_what_was_taken_back_is_looked_for_only_until_it_is_gone_whoever_has_its_number_elsewhere(fleet: Fleet) -> None:
+    child, heir = fleet.worker("p"), fleet.worker("p")
+    fleet.host("q")
+    run_id = fleet.enqueue("p")
+    fence = child.must_claim().fence
+    fleet.twin(run_id, "q")
+    fleet.enqueue("p")
+    fleet.crash(child, fence)
+    assert store.beat(fleet.conn, heir.host_id, 20, {}).lanes_with_work == heir.lanes
+    heir.must_claim()
+    assert store.beat(fleet.conn, heir.host_id, 20, {}).lanes_with_work == []
+    assert fleet.rows("SELECT FROM orbit.returned") == []
+
+
+def test_two_beats_that_forget_the_same_do_not_wait_for_each_other(fleet: Fleet) -> None:
+    child, heir, other = fleet.worker("p"), fleet.worker("p"), fleet.connect()
+    fleet.enqueue("p")
+    fleet.crash(child, child.must_claim().fence)
+    heir.must_claim()
+    with other.transaction():
+        store.beat(other, child.host_id, 20)
+        beat = fleet.in_background(fleet.conn, lambda: store.beat(fleet.conn, heir.host_id, 20))
+        assert not beat.until_blocked_or_done()
+    assert beat.result().lanes_with_work == []
+
+
 def test_a_beat_tells_of_cancels_to_its_own_living_children_only(fleet: Fleet) -> None:
     alive, foreign = fleet.worker("p"), fleet.worker("p")
     ended = fleet.child(alive.host_id, "p")

@@ -150,6 +150,15 @@ def test_only_what_has_waited_for_so_long_is_recovered(fleet: Fleet) -> None:
     assert fleet.state(young_held) is RunState.INTERRUPTED
 
 
+def test_a_run_whose_child_has_just_ended_is_left_to_its_host_for_a_while(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    child.must_claim()
+    fleet.conn.execute("SELECT orbit.end_child(%s, 'missing')", [child.child_id])
+    assert recover(fleet, older_than_seconds=50).taken_back == []
+    assert recover(fleet).taken_back == [TakenBack(run_id, RunState.INTERRUPTED)]
+
+
 def test_a_living_host_is_never_touched(fleet: Fleet) -> None:
     child = fleet.worker("p")
     run_id = fleet.enqueue("p")

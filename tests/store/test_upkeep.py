@@ -376,6 +376,23 @@ def test_what_is_kept_aside_goes_with_the_runs(own_fleet: Fleet) -> None:
     assert count(own_fleet, "run_progress") == 0
 
 
+def test_a_line_without_a_partition_is_deleted_once_it_is_old_and_its_run_is_too(own_fleet: Fleet) -> None:
+    for name in tables(own_fleet, "run_logs") - {"run_logs_default"}:
+        own_fleet.conn.execute(f"DROP TABLE orbit.{name}".encode())
+    child = own_fleet.worker("p")
+    run_id = own_fleet.enqueue("p")
+    store.append_logs(child.conn, child.must_claim().fence, [("2001-01-01T00:00:00Z", "info", "by a wrong clock")])
+    store.prune_rows(own_fleet.conn, MONTH)
+    assert count(own_fleet, "run_logs") == 1
+    age(own_fleet, run_id, 40)
+    own_fleet.conn.execute("UPDATE orbit.run_logs SET at = clock_timestamp()")
+    store.prune_rows(own_fleet.conn, MONTH)
+    assert count(own_fleet, "run_logs") == 1
+    own_fleet.conn.execute("UPDATE orbit.run_logs SET at = clock_timestamp() - interval '15 days'")
+    store.prune_rows(own_fleet.conn, MONTH)
+    assert count(own_fleet, "run_logs") == 0
+
+
 def test_keys_whose_period_is_over_go_too(own_fleet: Fleet) -> None:
     own_fleet.conn.execute("INSERT INTO orbit.keys SELECT 'p', i::text, i, clock_timestamp(), true FROM generate_series(1, 1500) AS i")
     assert store.prune_rows(own_fleet.conn, MONTH) == 1500
