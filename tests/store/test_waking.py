@@ -81,6 +81,8 @@ def test_who_holds_locks_of_other_kinds_or_in_other_databases_is_no_producer(fle
 
 def test_a_late_ticket_that_was_heard_before_makes_nobody_ring_again(fleet: Fleet, janitor: Connection) -> None:
     fleet.worker("p")
+    store.doze(janitor, {}, 1)
+    wake_all(janitor)
     store.stay_awake(janitor, 1)
     fleet.enqueue("p")
     assert bells(janitor) == []
