@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -137,6 +138,14 @@ class Fleet:
     def ask(self, pipeline: str, key: str | None = None, in_seconds: float | None = None) -> Enqueued:
         return store.enqueue(self.conn, pipeline, {"n": 1}, key=key, in_seconds=in_seconds)
 
+    def twin(self, of: int, pipeline: str, key: str | None = None) -> int:
+        """A run in another lane, with the number that this one of `live` has in its own: as after a failover that lost numbers."""
+        last = self.value("SELECT last_value FROM orbit.ready_numbers")
+        self.conn.execute("SELECT setval('orbit.ready_numbers', seq, false) FROM orbit.live WHERE run_id = %s", [of])
+        run_id = self.enqueue(pipeline, key)
+        self.conn.execute("SELECT setval('orbit.ready_numbers', %s)", [last])
+        return run_id
+
     def crash(
         self,
         child: Child,
@@ -177,6 +186,17 @@ class Fleet:
 
     def in_background(self, conn: Connection, call: Callable[[], T]) -> Background[T]:
         return Background(self, name_of(conn), call)
+
+    @contextmanager
+    def pause_before(self, function: str, text: str) -> Iterator[None]:
+        """Whoever comes to this statement of the function waits for the end of the block: only on a database of the test's own."""
+        definition = str(self.value("SELECT pg_get_functiondef(%s::regproc)", f"orbit.{function}"))
+        assert definition.count(text) == 1
+        self.conn.execute(definition.replace(text, f"PERFORM pg_advisory_xact_lock_shared(1); {text}").encode())
+        holder = self.connect()
+        with holder.transaction():
+            holder.execute("SELECT pg_advisory_xact_lock(1)")
+            yield
 
     def is_blocked(self, name: str) -> bool:
         return bool(self._watcher.execute(_IS_BLOCKED, [name]).fetchall()[0][0])

@@ -144,13 +144,17 @@ def test_a_run_that_fails_again_is_in_the_dead_letter_queue_again_with_all_its_a
 
 def test_a_retried_run_goes_to_the_lane_it_came_from(fleet: Fleet) -> None:
     child = fleet.worker("p")
+    fleet.host("another")
+    for pipeline, priority, queue in (("another", 2, "special"), ("p", 2, "other"), ("p", 1, "special")):
+        store.enqueue(fleet.conn, pipeline, priority=priority, queue=queue)
     run_id = store.enqueue(fleet.conn, "p", priority=2, queue="special").id
     store.beat(fleet.conn, child.host_id, 20)
-    child.lanes = [lane.id for lane in store.lanes_of(fleet.conn, ["p"])]
-    held = child.must_claim()
-    child.finish(Report.failed(held.fence, FAILURE))
+    lane = store.place(fleet.conn, run_id).lane
+    assert lane is not None
+    child.lanes = [lane]
+    child.finish(Report.failed(child.must_claim().fence, FAILURE))
     store.retry(fleet.conn, run_id, "anna")
-    assert store.place(fleet.conn, run_id).lane == held.lane
+    assert store.place(fleet.conn, run_id).lane == lane
     assert store.describe(fleet.conn, run_id)["priority"] == 2
 
 

@@ -1,6 +1,7 @@
 """Whatever is done to one run, host or child: all others stay as they are, to the last column.
 
-The bystanders are of every state, another host's, and share with the one concerned what they can: its lane, or the text of its key.
+The bystanders are of every state, another host's, and share with the one concerned what they can: its lane, the text of its key, or
+its number, which a run of another lane may have after a failover that lost some.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ _COLUMNS = {"runs": "id"} | dict.fromkeys(
 class Scene:
     """A run of `p` with everything that a run can have, and the bystanders."""
 
+    running: int
+    """The bystander that runs, under the number of our run."""
+
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.host = fleet.host("p", "q")
@@ -34,12 +38,17 @@ class Scene:
         self.bystanders = self._made()
         self.child = fleet.child(self.host, "p")
         self.sibling = fleet.child(self.host, "p")
-        self.run = fleet.enqueue("p", key="k")
+        self.run: int = fleet.twin(self.running, "p", key="k")
         fleet.conn.execute("UPDATE orbit.children SET started_at = started_at - interval '2 min'")
 
     def _made(self) -> list[int]:
-        """Runs of `q` in every state, with keys, requests, second places and steps of their own; last, what comes after our run."""
-        fleet, made = self.fleet, []
+        """Runs of `q` in every state, with keys, requests, second places and steps of their own; and two of our own lane.
+
+        The last one comes after our run.
+        """
+        fleet = self.fleet
+        made = [fleet.enqueue("p")]
+        fleet.child(self.other.host_id, "p").must_claim()
         holder = fleet.child(self.other.host_id, "q")
         for number, state in enumerate(sorted(RunState, key=lambda state: state is RunState.PENDING)):
             run = fleet.enqueue("q", key="k" if state is RunState.RUNNING else f"k{number}")
@@ -47,8 +56,10 @@ class Scene:
             claimed = holder.must_claim()
             store.record_step(holder.conn, claimed.fence, "step", "1", 0.1)
             store.record_progress(holder.conn, claimed.fence, 0.5, "half")
+            store.append_logs(holder.conn, claimed.fence, [("2026-01-01T00:00:00Z", "info", "x")] * 2)
             match state:
                 case RunState.RUNNING:
+                    self.running = run
                     store.cancel(fleet.conn, run, "anna")
                     holder = fleet.child(self.other.host_id, "q")
                 case RunState.INTERRUPTED:
@@ -150,6 +161,7 @@ def steps(scene: Scene) -> None:
     assert store.record_step(scene.child.conn, fence, "next", "4", 0.1) == "4"
     assert store.record_step(scene.child.conn, fence, "step", "3", 0.1) == "2"
     store.record_progress(scene.child.conn, fence, 0.9, "nearly")
+    store.append_logs(scene.child.conn, fence, [("2026-01-01T00:00:00Z", "info", "y")])
 
 
 def falls_due(scene: Scene) -> None:
@@ -164,10 +176,9 @@ def child_is_missing(scene: Scene) -> None:
 
 
 def ask_again(scene: Scene) -> None:
-    theirs = next(run for run in scene.bystanders if scene.fleet.value("SELECT key FROM orbit.runs WHERE id = %s", run) == "k")
     for _ in range(2):
         assert scene.fleet.enqueue("p", key="k") == scene.run
-        assert scene.fleet.enqueue("q", key="k") == theirs
+        assert scene.fleet.enqueue("q", key="k") == scene.running
     new = scene.fleet.enqueue("q", key="new")
     lane = "SELECT pipeline FROM orbit.live JOIN orbit.lanes ON lanes.id = live.lane WHERE run_id = %s"
     assert scene.fleet.value(lane, new) == "q"
@@ -216,4 +227,6 @@ def test_all_others_stay_as_they_are(fleet: Fleet, name: str) -> None:
     assert before["cancel_requests"]
     ACTS[name](scene)
     assert scene.rows() == before
+    lines = [line for (line,) in fleet.rows("SELECT line FROM orbit.run_logs WHERE run_id = %s ORDER BY line", scene.run)]
+    assert lines == list(range(1, len(lines) + 1))
     fleet.check()

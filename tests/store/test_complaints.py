@@ -10,8 +10,8 @@ from orbitd.store import LeaseLost, Report
 from tests.store.fleet import FAILURE, Fleet
 
 LONG_AGO = "UPDATE orbit.live SET claimed_at = clock_timestamp() - interval '91 days' WHERE state = 1"
-SILENT = "UPDATE orbit.hosts SET lease_until = clock_timestamp() - interval '1 hour' WHERE id = %s"
-STEADY = "UPDATE orbit.hosts SET steady_since = clock_timestamp() - interval '1 day' WHERE id = %s"
+SILENT = "UPDATE orbit.hosts SET lease = '10 ms', lease_until = clock_timestamp() - interval '1 hour' WHERE id = %s"
+STEADY = "UPDATE orbit.hosts SET lease = '10 ms', steady_since = clock_timestamp() - interval '1 day' WHERE id = %s"
 
 
 @pytest.mark.parametrize("ending", ["commit", "rollback"])

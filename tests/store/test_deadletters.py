@@ -89,6 +89,7 @@ def test_the_list_is_filtered_and_paged_as_that_of_runs(fleet: Fleet, child: Chi
 
 
 def test_a_letter_holds_all_that_is_known_of_its_run(fleet: Fleet, child: Child) -> None:
+    bury(fleet, child)  # another, of which nothing is known here
     run_id = store.enqueue(fleet.conn, "p", {"a": 1}, tenant="t").id
     fleet.crash(child, child.must_claim().fence)
     child = fleet.worker("p")

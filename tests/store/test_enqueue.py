@@ -256,6 +256,15 @@ def test_a_run_that_commits_after_its_pipeline_was_registered_is_still_sorted(fl
     assert child.must_claim().run_id == run_id
 
 
+def test_sorting_leaves_what_somebody_has_in_hand(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("late")
+    child.lanes = [store.CATCH_ALL_LANE]
+    fence = child.must_claim().fence
+    assert store.beat(fleet.conn, fleet.host("late"), 20).lanes_with_work == []
+    assert child.succeed(fence)
+
+
 def test_sorting_goes_round_a_large_catch_all_lane_a_part_at_a_time(fleet: Fleet) -> None:
     fleet.conn.execute(
         "SELECT orbit.enqueue_many((SELECT jsonb_agg(jsonb_build_object('pipeline', 'unknown')) FROM generate_series(1, 2500)))"

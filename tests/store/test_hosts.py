@@ -7,7 +7,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Ask, LeaseLost, PipelineSpec, Report
+from orbitd.store import Ask, Beat, LeaseLost, PipelineSpec, Report
 from tests.store.fleet import FAILURE, OPEN_SIGNATURE, Child, Fleet
 
 # --- hosts and beats ---
@@ -23,6 +23,21 @@ def test_the_same_boot_id_is_the_same_host_until_it_is_ended(fleet: Fleet) -> No
     with pytest.raises(LeaseLost):
         store.register_pipelines(fleet.conn, host_id, [])
     assert not store.beat(fleet.conn, host_id, 20).alive
+
+
+def test_a_report_that_says_nothing_new_writes_nothing(fleet: Fleet) -> None:
+    written = "SELECT array_agg(p.xmin::text), (SELECT last_value FROM orbit.lanes_id_seq) FROM orbit.pipelines p"
+    fleet.host("p", "q")
+    before = fleet.rows(written)
+    fleet.host("q", "p")
+    assert fleet.rows(written) == before
+
+
+def test_a_pipeline_has_a_lane_for_each_queue_and_priority_that_was_reported(fleet: Fleet) -> None:
+    host_id = fleet.host("q")
+    for queue, priority in (("default", 0), ("special", 0), ("default", 1)):
+        lanes = store.register_pipelines(fleet.conn, host_id, [PipelineSpec("p", queue, priority, OPEN_SIGNATURE, 3, 3)])
+    assert [(lane.pipeline, lane.queue, lane.priority) for lane in lanes] == [("p", "default", 1), ("p", "default", 0), ("p", "special", 0)]
 
 
 def test_a_beat_tells_the_lease_the_lanes_and_the_work_in_order_of_priority(fleet: Fleet) -> None:
@@ -43,6 +58,67 @@ def test_a_beat_tells_the_lease_the_lanes_and_the_work_in_order_of_priority(flee
     assert beat.lanes_with_work == [lanes["high"], lanes["low"]]
     assert beat.next_due_seconds is None
     assert beat.cancels == []
+
+
+def test_a_beat_looks_for_work_from_the_floors_on_and_not_at_all_when_it_is_given_none(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    fleet.enqueue("p")
+    (lane,) = child.lanes
+    seq = int(str(fleet.value("SELECT seq FROM orbit.live")))
+    for floors, found in (({lane: seq}, [lane]), ({lane: seq + 1}, []), ({}, [])):
+        assert store.beat(fleet.conn, child.host_id, 20, floors).lanes_with_work == found
+
+
+def test_what_was_taken_back_is_looked_for_only_until_it_is_gone_whoever_has_its_number_elsewhere(fleet: Fleet) -> None:
+    child, heir = fleet.worker("p"), fleet.worker("p")
+    fleet.host("q")
+    run_id = fleet.enqueue("p")
+    fence = child.must_claim().fence
+    fleet.twin(run_id, "q")
+    fleet.enqueue("p")
+    fleet.crash(child, fence)
+    assert store.beat(fleet.conn, heir.host_id, 20, {}).lanes_with_work == heir.lanes
+    heir.must_claim()
+    assert store.beat(fleet.conn, heir.host_id, 20, {}).lanes_with_work == []
+    assert fleet.rows("SELECT FROM orbit.returned") == []
+
+
+def test_two_beats_that_forget_the_same_do_not_wait_for_each_other(fleet: Fleet) -> None:
+    child, heir, other = fleet.worker("p"), fleet.worker("p"), fleet.connect()
+    fleet.enqueue("p")
+    fleet.crash(child, child.must_claim().fence)
+    heir.must_claim()
+    with other.transaction():
+        store.beat(other, child.host_id, 20)
+        beat = fleet.in_background(fleet.conn, lambda: store.beat(fleet.conn, heir.host_id, 20))
+        assert not beat.until_blocked_or_done()
+    assert beat.result().lanes_with_work == []
+
+
+def test_a_beat_tells_of_cancels_to_its_own_living_children_only(fleet: Fleet) -> None:
+    alive, foreign = fleet.worker("p"), fleet.worker("p")
+    ended = fleet.child(alive.host_id, "p")
+    runs = [fleet.enqueue("p") for _ in (alive, foreign, ended)]
+    for child in (alive, foreign, ended):
+        child.must_claim()
+    fleet.crash(ended)
+    for run_id in runs:
+        store.cancel(fleet.conn, run_id, "anna")
+    assert store.beat(fleet.conn, alive.host_id, 20).cancels == [(runs[0], alive.child_id)]
+
+
+def test_a_beat_tells_of_its_own_lease_and_whether_anothers_has_lapsed(fleet: Fleet) -> None:
+    other, host_id = fleet.host("p", lease_seconds=500), fleet.host("p")
+
+    def beat() -> Beat:
+        return store.beat(fleet.conn, host_id, 20)
+
+    assert beat().lease_seconds_left <= 20
+    assert not beat().others_lapsed
+    fleet.conn.execute("UPDATE orbit.hosts SET lease_until = clock_timestamp() WHERE id = %s", [other])
+    assert beat().others_lapsed
+    store.end_host(fleet.conn, fleet.boot_id(other), "host_lost", "resume")
+    assert not beat().others_lapsed
 
 
 def test_a_lane_where_all_runs_are_running_has_no_work(fleet: Fleet) -> None:
@@ -203,6 +279,24 @@ def test_a_claim_in_flight_on_the_lost_connection_is_waited_for(fleet: Fleet) ->
     assert fleet.state(run_id) is RunState.PENDING
 
 
+def test_a_child_that_comes_again_is_not_taken_for_another(fleet: Fleet) -> None:
+    child, foreign = fleet.worker("p"), fleet.worker("p")
+    sibling = fleet.child(foreign.host_id, "p")
+    store.start_child(fleet.conn, host_id=foreign.host_id, slot=0, nonce=child.nonce, pid=2)
+    assert not has_ended(fleet, child)
+    assert not has_ended(fleet, sibling)
+
+
+def test_a_child_that_comes_again_does_not_wait_for_whoever_ends_what_it_was_before(fleet: Fleet) -> None:
+    child, janitor = fleet.worker("p"), fleet.connect()
+    fleet.crash(child)
+    with janitor.transaction():
+        fleet.crash(child, conn=janitor)
+        coming = fleet.in_background(fleet.conn, lambda: fleet.come_again(child, conn=fleet.conn))
+        assert not coming.until_blocked_or_done()
+    coming.result()
+
+
 def test_coming_again_twice_leaves_one_living_child(fleet: Fleet) -> None:
     child = fleet.worker("p")
     fleet.enqueue("p")
@@ -226,6 +320,7 @@ def test_a_child_that_starts_while_its_host_is_being_ended_is_refused(fleet: Fle
 def test_nobody_joins_a_host_that_was_ended(fleet: Fleet) -> None:
     host_id = fleet.host("p")
     fleet.settle()
+    fleet.host("p")
     with pytest.raises(LeaseLost):
         store.start_child(fleet.conn, host_id=host_id, slot=0, nonce="n", pid=2)
 
@@ -277,6 +372,16 @@ def test_the_newest_report_of_a_pipelines_limits_stands(fleet: Fleet) -> None:
     fleet.limits = (3, 1)
     fleet.host("p")
     assert fleet.crash(child, fence) == [(run_id, RunState.FAILED)]
+
+
+def test_each_run_has_the_limits_of_its_own_pipeline(fleet: Fleet) -> None:
+    fleet.limits = (3, 1)
+    strict = fleet.worker("a")
+    fleet.limits = (3, 3)
+    lenient = fleet.worker("p")
+    runs = [fleet.enqueue("a"), fleet.enqueue("p")]
+    assert fleet.crash(lenient, lenient.must_claim().fence) == [(runs[1], RunState.PENDING)]
+    assert fleet.crash(strict, strict.must_claim().fence) == [(runs[0], RunState.FAILED)]
 
 
 @pytest.mark.parametrize("charge", [Charge.CRASH, Charge.ERROR])
@@ -427,6 +532,18 @@ def test_ending_a_host_waits_for_the_claim_in_flight(fleet: Fleet, ending: str) 
     fleet.check_settled()
 
 
+def test_ending_a_host_waits_for_no_child_but_its_own_living_ones(fleet: Fleet) -> None:
+    ended, foreign, janitor = fleet.worker("p"), fleet.worker("p"), fleet.connect()
+    fleet.crash(ended)
+    fleet.enqueue("p")
+    with foreign.conn.transaction(), fleet.conn.transaction():
+        foreign.must_claim()
+        fleet.crash(ended)
+        end = fleet.in_background(janitor, lambda: store.end_host(janitor, fleet.boot_id(ended.host_id), "stopped", "resume"))
+        assert not end.until_blocked_or_done()
+    end.result()
+
+
 def test_ending_a_host_waits_for_a_child_that_is_just_starting(fleet: Fleet) -> None:
     host_id, starter, janitor = fleet.host("p"), fleet.connect(), fleet.connect()
     with starter.transaction():
@@ -489,11 +606,24 @@ def test_a_host_that_was_ended_ends_nobody(fleet: Fleet) -> None:
     assert fates.rescue() == 0
 
 
+def test_hosts_that_were_ended_long_ago_are_in_nobodys_way(fleet: Fleet) -> None:
+    fates = Fates(fleet)
+    fleet.conn.execute(
+        """
+        INSERT INTO orbit.hosts (boot_id, name, pid, version, lease, lease_until, steady_since, ended_at, ended_cause)
+        SELECT 'old ' || i, 'old', 1, '1', '10 ms', '2001-01-01', '2001-01-01', '2001-01-01', 'stopped' FROM generate_series(1, 500) AS i
+        """
+    )
+    assert fates.rescue() == 1
+
+
 def test_a_beat_in_flight_saves_its_host(fleet: Fleet) -> None:
     fates = Fates(fleet)
     with fates.victim.conn.transaction():
         store.beat(fates.victim.conn, fates.victim.host_id, 20)
-        assert fates.rescue() == 0
+        rescue = fleet.in_background(fleet.conn, fates.rescue)
+        assert not rescue.until_blocked_or_done()
+    assert rescue.result() == 0
     assert fates.rescue() == 0
     assert fates.victim.succeed(fates.fence)
 

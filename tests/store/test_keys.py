@@ -247,6 +247,32 @@ def test_an_enqueue_that_is_about_to_take_a_key_over_sees_that_its_run_is_retrie
     fleet.check()
 
 
+def test_a_retry_sees_that_its_key_is_taken_over_at_the_last_moment(own_fleet: Fleet) -> None:
+    failed, other = ended(own_fleet, own_fleet.worker("p"), RunState.FAILED), own_fleet.connect()
+    let_periods_end(own_fleet)
+    with own_fleet.pause_before("take_key", "UPDATE orbit.keys k SET run_ended = false"):
+        retry = own_fleet.in_background(other, lambda: store.retry(other, failed, "anna"))
+        retry.until_blocked()
+        fresh = ask(own_fleet.conn)
+    with pytest.raises(Conflict, match="its key"):
+        retry.result()
+    assert ask(own_fleet.conn) == Enqueued(fresh.id, False, RunState.PENDING)
+    own_fleet.check()
+
+
+def test_an_enqueue_that_is_about_to_take_a_key_over_sees_that_another_was_quicker(own_fleet: Fleet) -> None:
+    child, other = own_fleet.worker("p"), own_fleet.connect()
+    ended(own_fleet, child)
+    let_periods_end(own_fleet)
+    with own_fleet.pause_before("take_key", "DELETE FROM orbit.keys k"):
+        racing = own_fleet.in_background(other, lambda: ask(other))
+        racing.until_blocked()
+        own_fleet.conn.execute("DELETE FROM orbit.keys")  # as the quicker one does
+        quicker = ended(own_fleet, child)
+    assert racing.result() == Enqueued(quicker, False, RunState.SUCCEEDED)
+    own_fleet.check()
+
+
 def test_a_failed_run_is_not_retried_while_another_has_its_key(fleet: Fleet) -> None:
     child = fleet.worker("p")
     failed = ended(fleet, child, RunState.FAILED)
@@ -283,6 +309,16 @@ def test_a_key_answers_with_its_run_and_how_that_ended_after_retention_has_delet
     assert store.audit(fleet.conn).counts == {}
     let_periods_end(fleet)
     assert ask(fleet.conn).created
+    fleet.check()
+
+
+def test_a_dead_letter_that_is_deleted_leaves_its_key_to_the_run_that_has_it_now(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    failed = ended(fleet, child, RunState.FAILED)
+    let_periods_end(fleet)
+    fresh = ask(fleet.conn)
+    store.dlq_delete(fleet.conn, failed)
+    assert ask(fleet.conn) == Enqueued(fresh.id, False, RunState.PENDING)
     fleet.check()
 
 

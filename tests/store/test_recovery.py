@@ -83,6 +83,13 @@ def test_resume_of_a_run_whose_child_or_host_is_gone_is_refused(fleet: Fleet) ->
         assert refusal.value.hint == "take it back: orbitctl recover --auto-resume"
 
 
+def test_a_run_is_not_lost_because_another_with_its_number_is(fleet: Fleet) -> None:
+    child = fleet.worker("q")
+    run_id = fleet.twin(only_run_of(fleet, silent_child(fleet)), "q")
+    child.must_claim()
+    assert store.resume(fleet.conn, run_id, "anna") == "running"
+
+
 def test_a_running_run_of_a_child_that_has_ended_is_listed(fleet: Fleet) -> None:
     child = fleet.worker("p")
     run_id = fleet.enqueue("p")
@@ -141,6 +148,15 @@ def test_only_what_has_waited_for_so_long_is_recovered(fleet: Fleet) -> None:
     assert recovered == Recovered([TakenBack(old, RunState.PENDING)], [old_held])
     assert fleet.state(young) is RunState.RUNNING
     assert fleet.state(young_held) is RunState.INTERRUPTED
+
+
+def test_a_run_whose_child_has_just_ended_is_left_to_its_host_for_a_while(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    run_id = fleet.enqueue("p")
+    child.must_claim()
+    fleet.conn.execute("SELECT orbit.end_child(%s, 'missing')", [child.child_id])
+    assert recover(fleet, older_than_seconds=50).taken_back == []
+    assert recover(fleet).taken_back == [TakenBack(run_id, RunState.INTERRUPTED)]
 
 
 def test_a_living_host_is_never_touched(fleet: Fleet) -> None:

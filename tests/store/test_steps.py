@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import secrets
 
 import psycopg
@@ -7,7 +8,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import RunState
-from orbitd.store import Claimed, Fenced
+from orbitd.store import Claimed, Fence, Fenced
 from tests.store.fleet import Child, Fleet
 
 
@@ -61,6 +62,20 @@ def test_the_ghost_of_a_former_attempt_records_nothing_for_the_next(fleet: Fleet
         store.hold_run(child.conn, run.fence)
     assert not store.record_progress(child.conn, run.fence, 0.5, "half")
     assert store.append_logs(child.conn, run.fence, [("2026-01-01T00:00:00Z", "info", "x")]) is None
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Fence)])
+def test_each_part_of_the_fence_counts(fleet: Fleet, child: Child, run: Claimed, field: str) -> None:
+    wrong = dataclasses.replace(run.fence, **{field: getattr(run.fence, field) + 1})
+    with pytest.raises(Fenced):
+        store.record_step(child.conn, wrong, "load", "1", 0.1)
+    with pytest.raises(Fenced), child.conn.transaction():
+        store.hold_run(child.conn, wrong)
+    assert not store.record_progress(child.conn, wrong, 0.5, "half")
+    assert store.append_logs(child.conn, wrong, [("2026-01-01T00:00:00Z", "info", "x")]) is None
+    assert store.release(child.conn, [wrong]) == []
+    fleet.come_again(child, wrong)
+    assert fleet.value("SELECT child FROM orbit.live") != child.child_id
 
 
 def test_a_step_and_the_users_rows_commit_together(fleet: Fleet, child: Child, run: Claimed) -> None:

@@ -81,6 +81,13 @@ def test_a_partition_is_attached_beside_readers_and_writers_of_other_days(own_fl
         assert store.make_partitions(own_fleet.conn, 5) == 8
 
 
+def test_a_table_of_the_same_name_in_another_schema_is_no_partition(own_fleet: Fleet) -> None:
+    name = partition("runs", own_fleet, -9)
+    own_fleet.conn.execute(f"CREATE TABLE public.{name} ()".encode())
+    assert own_fleet.value("SELECT orbit.make_partition('runs', %s)", today(own_fleet) + 9) is True
+    assert name in tables(own_fleet, "runs")
+
+
 def test_several_janitors_make_each_partition_once(own_fleet: Fleet) -> None:
     made: list[int] = []
     connections = [own_fleet.connect() for _ in range(4)]
@@ -295,6 +302,32 @@ def test_a_run_that_waited_long_is_kept_from_its_end_on(own_fleet: Fleet) -> Non
     assert count(own_fleet, "runs") == count(own_fleet, "outcomes") == 0
 
 
+def test_what_is_in_the_partition_of_its_day_is_not_deleted_row_by_row(own_fleet: Fleet) -> None:
+    make_day(own_fleet, 40)
+    age(own_fleet, succeed(own_fleet), 40)
+    store.prune_rows(own_fleet.conn, MONTH)
+    assert count(own_fleet, "runs") == 1
+
+
+def test_those_that_are_needed_of_a_day_are_of_that_day(own_fleet: Fleet) -> None:
+    def made() -> set[int]:
+        """Needed for each of the reasons: they have not ended, ended lately, failed, have a key."""
+        child = own_fleet.worker("p")
+        ended, keyed, failed, held = succeed(own_fleet), succeed(own_fleet, "k"), fail(own_fleet), own_fleet.enqueue("p")
+        own_fleet.crash(child, child.must_claim().fence, mode="hold")
+        own_fleet.conn.execute("INSERT INTO orbit.keys SELECT 'p', %s, %s, '2100-01-01', true", [str(keyed), keyed])
+        return {ended, keyed, failed, held, own_fleet.enqueue("p", in_seconds=3600), own_fleet.enqueue("later")}
+
+    days = {days_ago: {age(own_fleet, run_id, days_ago) for run_id in made()} for days_ago in (41, 40, 39)}
+    own_fleet.conn.execute("UPDATE orbit.outcomes SET finished_at = clock_timestamp()")
+    day = today(own_fleet) - 40
+    needed = "SELECT DISTINCT orbit.needed_runs(%s::bigint << 39, %s::bigint << 39, clock_timestamp() - make_interval(days => %s))"
+    assert {run_id for (run_id,) in own_fleet.rows(needed, day, day + 1, 30)} == days[40]
+    ended = {run_id for (run_id,) in own_fleet.rows("SELECT run_id FROM orbit.outcomes WHERE outcome = 'succeeded'")}
+    keyed = {run_id for (run_id,) in own_fleet.rows("SELECT run_id FROM orbit.keys")}
+    assert {run_id for (run_id,) in own_fleet.rows(needed, day, day + 1, 0)} == days[40] - (ended - keyed)
+
+
 def test_a_run_is_never_without_its_input_while_a_drop_waits(own_fleet: Fleet) -> None:
     """A producer whose transaction is that old holds the partition: it is left as it is."""
     make_day(own_fleet, 40)
@@ -374,14 +407,38 @@ def test_hosts_and_children_that_have_long_ended_are_deleted_but_none_with_a_run
     gone, stuck, alive = (own_fleet.worker(name) for name in ("gone", "stuck", "alive"))
     own_fleet.enqueue("stuck")
     stuck.must_claim()
+    own_fleet.enqueue("alive")  # a pending run is in nobody's hands
     for host in (gone, stuck):
         own_fleet.conn.execute("SELECT orbit.end_host(%s, 'stopped')", [host.host_id])
     own_fleet.conn.execute("UPDATE orbit.children SET ended_at = ended_at - interval '31 days'")
     own_fleet.conn.execute("UPDATE orbit.hosts SET ended_at = ended_at - interval '31 days'")
+    lately, empty = own_fleet.worker("p"), own_fleet.host("p")
+    for host_id in (lately.host_id, empty):
+        own_fleet.conn.execute("SELECT orbit.end_host(%s, 'stopped')", [host_id])
     store.prune_rows(own_fleet.conn, MONTH)
-    assert {child for (child,) in own_fleet.rows("SELECT id FROM orbit.children")} == {stuck.child_id, alive.child_id}
-    assert {host for (host,) in own_fleet.rows("SELECT id FROM orbit.hosts")} == {stuck.host_id, alive.host_id}
+    children, hosts = {stuck.child_id, alive.child_id, lately.child_id}, {stuck.host_id, alive.host_id, lately.host_id, empty}
+    assert {child for (child,) in own_fleet.rows("SELECT id FROM orbit.children")} == children
+    assert {host for (host,) in own_fleet.rows("SELECT id FROM orbit.hosts")} == hosts
     assert store.reconcile(own_fleet.conn, "resume") == 1
+
+
+def test_two_who_prune_at_once_do_not_wait_for_each_other(own_fleet: Fleet) -> None:
+    make_day(own_fleet, 400)
+    letter = fail(own_fleet)
+    store.dlq_resolve(own_fleet.conn, letter, "me")
+    age(own_fleet, letter, 400)
+    own_fleet.conn.execute("INSERT INTO orbit.keys SELECT 'p', 'k', 1, clock_timestamp(), true")
+    childless = own_fleet.host("p")
+    own_fleet.settle()
+    own_fleet.conn.execute("UPDATE orbit.children SET ended_at = ended_at - interval '31 days'")
+    own_fleet.conn.execute("UPDATE orbit.hosts SET ended_at = ended_at - interval '31 days'")
+    other = own_fleet.connect()
+    with own_fleet.conn.transaction():
+        assert store.prune_rows(own_fleet.conn, MONTH) == 5
+        pruning = own_fleet.in_background(other, lambda: store.prune_rows(other, MONTH))
+        assert not pruning.until_blocked_or_done()
+    assert pruning.result() == 0
+    assert own_fleet.rows("SELECT FROM orbit.hosts WHERE id = %s", childless) == []
 
 
 def test_what_is_kept_aside_goes_with_the_runs(own_fleet: Fleet) -> None:
@@ -395,6 +452,23 @@ def test_what_is_kept_aside_goes_with_the_runs(own_fleet: Fleet) -> None:
     store.prune_partitions(own_fleet.conn, MONTH)
     store.prune_rows(own_fleet.conn, MONTH)
     assert count(own_fleet, "run_progress") == 0
+
+
+def test_a_line_without_a_partition_is_deleted_once_it_is_old_and_its_run_is_too(own_fleet: Fleet) -> None:
+    for name in tables(own_fleet, "run_logs") - {"run_logs_default"}:
+        own_fleet.conn.execute(f"DROP TABLE orbit.{name}".encode())
+    child = own_fleet.worker("p")
+    run_id = own_fleet.enqueue("p")
+    store.append_logs(child.conn, child.must_claim().fence, [("2001-01-01T00:00:00Z", "info", "by a wrong clock")])
+    store.prune_rows(own_fleet.conn, MONTH)
+    assert count(own_fleet, "run_logs") == 1
+    age(own_fleet, run_id, 40)
+    own_fleet.conn.execute("UPDATE orbit.run_logs SET at = clock_timestamp()")
+    store.prune_rows(own_fleet.conn, MONTH)
+    assert count(own_fleet, "run_logs") == 1
+    own_fleet.conn.execute("UPDATE orbit.run_logs SET at = clock_timestamp() - interval '15 days'")
+    store.prune_rows(own_fleet.conn, MONTH)
+    assert count(own_fleet, "run_logs") == 0
 
 
 def test_keys_whose_period_is_over_go_too(own_fleet: Fleet) -> None:
@@ -434,7 +508,7 @@ def test_a_failed_duty_is_due_again_soon_and_says_why(own_fleet: Fleet) -> None:
     before = {duty.name: duty for duty in store.duties(own_fleet.conn)}
     store.end_duty(own_fleet.conn, "partitions", "disk full")
     after = {duty.name: duty for duty in store.duties(own_fleet.conn)}
-    assert after["partitions"].error == "disk full"
+    assert {name: duty.error for name, duty in after.items() if duty.error} == {"partitions": "disk full"}
     assert after["partitions"].age_seconds >= before["partitions"].age_seconds
     assert own_fleet.value("SELECT next_at < clock_timestamp() + interval '2 min' FROM orbit.duties WHERE name = 'partitions'")
     store.end_duty(own_fleet.conn, "partitions")

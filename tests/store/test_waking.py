@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 
 from orbitd import store
 from orbitd.store import Connection, Report
+from orbitd.system.postgres import Cluster
 from tests.store.fleet import FAILURE, Child, Fleet
 
 
@@ -67,6 +69,33 @@ def test_a_producer_that_looked_before_somebody_fell_asleep_is_waited_for(fleet:
     assert bells(janitor) == []  # the wake-up would be lost
     sight, left = store.doze(janitor, floors, 1)
     assert (sight.lanes, left) == (child.lanes, frozenset())
+
+
+def test_who_holds_locks_of_other_kinds_or_in_other_databases_is_no_producer(fleet: Fleet, cluster: Cluster, janitor: Connection) -> None:
+    other = fleet.connect()
+    with psycopg.connect(cluster.dsn()) as elsewhere, other.transaction():
+        elsewhere.execute("SELECT pg_advisory_xact_lock_shared(7002, 0)")
+        other.execute("SELECT pg_advisory_xact_lock_shared(7003, 0), pg_advisory_xact_lock_shared(7002::bigint << 32)")
+        assert store.doze(janitor, {}, 1)[1] == frozenset()
+
+
+def test_a_late_ticket_that_was_heard_before_makes_nobody_ring_again(fleet: Fleet, janitor: Connection) -> None:
+    fleet.worker("p")
+    store.doze(janitor, {}, 1)
+    wake_all(janitor)
+    store.stay_awake(janitor, 1)
+    fleet.enqueue("p")
+    assert bells(janitor) == []
+
+
+def test_many_ring_only_for_those_that_are_new(fleet: Fleet, janitor: Connection) -> None:
+    fleet.host("p")
+    child = fleet.worker("q")
+    fleet.enqueue("p", key="k")
+    store.doze(janitor, {}, 1)
+    store.enqueue_many(fleet.conn, [{"pipeline": "p", "key": "k"}, {"pipeline": "q"}])
+    seq = fleet.value("SELECT max(seq) FROM orbit.live")
+    assert [bell[:3] for bell in bells(janitor)] == [[child.lanes[0], seq, 1]]
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
@@ -145,6 +174,8 @@ def test_a_look_counts_no_further_than_it_is_asked_to_and_begins_at_the_floor(fl
     due_seconds = store.look(fleet.conn, {}, 1).next_due_seconds
     assert due_seconds is not None
     assert 50 < due_seconds <= 60
+    fleet.conn.execute("UPDATE orbit.delayed SET due_at = clock_timestamp() - interval '2 min'")
+    assert store.look(fleet.conn, {}, 1).next_due_seconds is None
 
 
 def test_a_listener_hears_its_own_probe(fleet: Fleet) -> None:

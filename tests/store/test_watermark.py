@@ -319,6 +319,21 @@ def test_where_the_janitor_is_silent_children_search_in_full_now_and_then(host: 
     assert host.floor > 0
 
 
+def test_a_look_finds_the_first_waiting_run_of_each_lane_but_what_was_taken_back(fleet: Fleet) -> None:
+    child = fleet.worker("q")
+    (p,) = fleet.worker("p").lanes
+    (q,) = child.lanes
+    taken_back = fleet.enqueue("q")
+    fence = child.must_claim().fence
+    fleet.twin(taken_back, "p")
+    fleet.crash(child, fence)
+    for pipeline in ("q", "p"):
+        fleet.enqueue(pipeline)
+    last = int(str(fleet.value("SELECT max(seq) FROM orbit.live")))
+    assert store.sweep(fleet.conn, {p: 0, q: 0}).found == {p: fence.seq, q: last - 1}
+    assert store.sweep(fleet.conn, {p: fence.seq + 1}).found == {p: last}
+
+
 # --- up to which number all producers have ended ---
 
 
