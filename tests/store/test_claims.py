@@ -158,6 +158,7 @@ def test_each_part_of_the_fence_counts(fleet: Fleet, field: str) -> None:
     fence = child.must_claim().fence
     wrong = dataclasses.replace(fence, **{field: getattr(fence, field) + 1})
     assert not child.succeed(wrong)
+    assert not child.finish(Report.retry(wrong, 0, FAILURE))
     assert fleet.crash(child, wrong) == []
     assert fleet.state(run_id) is RunState.RUNNING
 

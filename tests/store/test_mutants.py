@@ -21,6 +21,7 @@ GUARDS: dict[str, Callable[[Fleet], None]] = {
     r"may_claim: c\.ended_at IS NULL": test_hosts.test_a_reconnected_child_goes_on_with_what_it_holds,
     r"may_claim: FOR KEY SHARE OF c SKIP LOCKED": test_hosts.test_a_missing_child_with_a_claim_in_flight_is_ended_later,
     r"may_claim: SKIP LOCKED": test_hosts.test_a_claim_during_an_interrupt_is_refused_without_waiting,
+    r"finish: l\.token = \S+": lambda fleet: test_claims.test_each_part_of_the_fence_counts(fleet, "token"),
     r"finish: l\.token = \S+ \(2\)": lambda fleet: test_claims.test_each_part_of_the_fence_counts(fleet, "token"),
     r"finish: FOR UPDATE": test_cancel.test_a_finish_waits_for_a_cancel_in_flight_and_obeys_it,
     r"finish: o\.reported": test_claims.test_what_was_taken_back_is_no_report_of_the_child,
