@@ -150,7 +150,7 @@ class RunLedger:
                     yield connection
                     committing.enter_context(self._is_committing)
                     number = store.count_commit(connection, self._fence)
-            except psycopg.OperationalError:
+            except psycopg.Error:  # whichever: what a pooler says of a server that is gone is taken for an answer too many
                 if number is None or not connection.closed or number != self._last_commit():
                     raise
 

@@ -314,7 +314,8 @@ class Poll:
         BatchSize(1, MOST_IN_HAND),
         1,
         "How many runs a child may claim at once, for very many very short ones. auto: one, and more while the runs of a pipeline take "
-        "less than 50ms and there are as many as were asked for; what waits behind a long one is handed back.",
+        "less than 50ms and there are as many as were asked for; what waits behind a long one is handed back. All "
+        "count as running from the claim on.",
         _ROLLING,
     )
 

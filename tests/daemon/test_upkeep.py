@@ -51,7 +51,7 @@ def test_a_duty_that_fails_is_told_and_the_others_and_the_work_go_on(begin: Begi
     found = eventually(lambda: duties(daemon), lambda found: all(duty["is_done"] or duty["error"] for duty in found.values()))
     assert [name for name, duty in found.items() if duty["error"]] == ["leftovers"]
     ages = eventually(lambda: daemon.ask("metrics")["dutyAgeSeconds"], lambda seen: "look" in seen)
-    assert set(ages) == {"beat", "look", "leftovers", "partitions", "retention"}
+    assert set(ages) == {"beat", "look", "leftovers", "overdue", "partitions", "retention"}
     daemon.await_run(daemon.enqueue("works"), "succeeded")
 
 

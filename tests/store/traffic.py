@@ -27,6 +27,8 @@ PIPELINES = ("p", "q")
 LEASE_SECONDS = 60.0
 BEAT_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0
+_GONE = (psycopg.OperationalError, psycopg.InternalError, store.LeaseLost)
+"""The server, the session, or after a failover all that it knew of us; the second: a pooler says so while a COMMIT is under way."""
 
 
 class NaiveSearch(Search):
@@ -85,7 +87,7 @@ class Traffic:
             while True:
                 try:
                     return target(*args, dice)
-                except (psycopg.OperationalError, store.LeaseLost):
+                except _GONE:
                     time.sleep(0.02)
                 except BaseException as error:  # noqa: BLE001  raised again in the test's own thread
                     return self._errors.append(error)
@@ -230,7 +232,7 @@ class Traffic:
         search, nonce = self.search(slots.board), f"{name} {slot}"
         will = _Will()
         while not self.is_over:
-            with contextlib.suppress(psycopg.OperationalError, store.LeaseLost), self.connect(nonce) as conn:
+            with contextlib.suppress(*_GONE), self.connect(nonce) as conn:
                 child_id = store.start_child(
                     conn, host_id=slots.header.host_id, slot=slot, nonce=nonce, pid=2, held=will.held, asked=will.asked
                 )
