@@ -233,12 +233,11 @@ def test_what_is_in_the_partition_of_its_day_is_not_deleted_row_by_row(own_fleet
 
 def test_those_that_are_needed_of_a_day_are_of_that_day(own_fleet: Fleet) -> None:
     def made() -> set[int]:
-        """Needed for each of the reasons: they have not ended, ended lately, failed, have a key."""
+        """Needed for each of the reasons: they have not ended, ended lately, failed."""
         child = own_fleet.worker("p")
-        ended, keyed, failed, held = succeed(own_fleet), succeed(own_fleet, "k"), fail(own_fleet), own_fleet.enqueue("p")
+        ended, failed, held = succeed(own_fleet), fail(own_fleet), own_fleet.enqueue("p")
         own_fleet.crash(child, child.must_claim().fence, mode="hold")
-        own_fleet.conn.execute("INSERT INTO orbit.keys SELECT 'p', %s, %s, '2100-01-01', true", [str(keyed), keyed])
-        return {ended, keyed, failed, held, own_fleet.enqueue("p", in_seconds=3600), own_fleet.enqueue("later")}
+        return {ended, failed, held, own_fleet.enqueue("p", in_seconds=3600), own_fleet.enqueue("later")}
 
     days = {days_ago: {age(own_fleet, run_id, days_ago) for run_id in made()} for days_ago in (41, 40, 39)}
     own_fleet.conn.execute("UPDATE orbit.outcomes SET finished_at = clock_timestamp()")
@@ -246,8 +245,15 @@ def test_those_that_are_needed_of_a_day_are_of_that_day(own_fleet: Fleet) -> Non
     needed = "SELECT DISTINCT orbit.needed_runs(%s::bigint << 39, %s::bigint << 39, clock_timestamp() - make_interval(days => %s))"
     assert {run_id for (run_id,) in own_fleet.rows(needed, day, day + 1, 30)} == days[40]
     ended = {run_id for (run_id,) in own_fleet.rows("SELECT run_id FROM orbit.outcomes WHERE outcome = 'succeeded'")}
-    keyed = {run_id for (run_id,) in own_fleet.rows("SELECT run_id FROM orbit.keys")}
-    assert {run_id for (run_id,) in own_fleet.rows(needed, day, day + 1, 0)} == days[40] - (ended - keyed)
+    assert {run_id for (run_id,) in own_fleet.rows(needed, day, day + 1, 0)} == days[40] - ended
+
+
+def test_those_that_a_key_stands_for_are_needed_of_their_day(own_fleet: Fleet) -> None:
+    days = {days_ago: age(own_fleet, own_fleet.enqueue("p", f"key {days_ago}"), days_ago) for days_ago in (41, 40, 39)}
+    own_fleet.conn.execute("DELETE FROM orbit.live")
+    day = today(own_fleet) - 40
+    needed = "SELECT orbit.needed_runs(%s::bigint << 39, %s::bigint << 39, clock_timestamp())"
+    assert own_fleet.rows(needed, day, day + 1) == [(days[40],)]
 
 
 def test_a_run_is_never_without_its_input_while_a_drop_waits(own_fleet: Fleet) -> None:
@@ -349,14 +355,17 @@ def test_two_who_prune_at_once_do_not_wait_for_each_other(own_fleet: Fleet) -> N
     letter = fail(own_fleet)
     store.dlq_resolve(own_fleet.conn, letter, "me")
     age(own_fleet, letter, 400)
-    own_fleet.conn.execute("INSERT INTO orbit.keys SELECT 'p', 'k', 1, clock_timestamp(), true")
+    child = own_fleet.worker("q")
+    store.enqueue(own_fleet.conn, "q", key="k", key_for_seconds=DAY_SECONDS)
+    child.succeed(child.must_claim().fence)
+    own_fleet.conn.execute("UPDATE orbit.keys SET kept_until = clock_timestamp()")
     childless = own_fleet.host("p")
     own_fleet.settle()
     own_fleet.conn.execute("UPDATE orbit.children SET ended_at = ended_at - interval '31 days'")
     own_fleet.conn.execute("UPDATE orbit.hosts SET ended_at = ended_at - interval '31 days'")
     other = own_fleet.connect()
     with own_fleet.conn.transaction():
-        assert store.prune_rows(own_fleet.conn, MONTH) == 5
+        assert store.prune_rows(own_fleet.conn, MONTH) == 7
         pruning = own_fleet.in_background(other, lambda: store.prune_rows(other, MONTH))
         assert not pruning.until_blocked_or_done()
     assert pruning.result() == 0
