@@ -237,6 +237,7 @@ def test_a_line_of_a_ghost_does_not_hinder_an_act(fleet: Fleet) -> None:
 
 def test_a_rerun_is_a_new_run_of_the_same_work(fleet: Fleet) -> None:
     child = fleet.worker("p")
+    fleet.enqueue("other", in_seconds=3600)
     how: dict[str, Any] = {"tenant": "t", "priority": 1, "queue": "special", "key": "k"}
     run_id = store.enqueue(fleet.conn, "p", {"a": [1, None]}, **how).id
     store.cancel(fleet.conn, run_id, "anna")

@@ -144,7 +144,9 @@ def is_in(state: RunState, act: Callable[[Scene], object]) -> Callable[[Scene], 
 
 
 def cancel(scene: Scene) -> None:
-    store.cancel(scene.fleet.conn, scene.run, "ben")
+    if store.cancel(scene.fleet.conn, scene.run, "ben") == "cancelled":
+        error = "SELECT error FROM orbit.outcomes WHERE run_id = %s AND outcome = 'cancelled'"
+        assert scene.fleet.value(error, scene.run) == "cancelled by ben"
 
 
 def retry(scene: Scene) -> None:

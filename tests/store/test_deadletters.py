@@ -69,6 +69,7 @@ def test_a_resolved_letter_leaves_the_list_and_is_kept(fleet: Fleet, child: Chil
     letter = store.dlq_show(fleet.conn, run_id)
     assert (letter["resolved"], letter["resolved_by"], letter["notes"]) == (True, "anna", "twice")
     assert letter["resolved_at"].endswith("Z")
+    assert store.dlq_resolve(fleet.conn, bury(fleet, child), "anna"), "the first letter is another"
 
 
 def test_the_list_is_filtered_and_paged_as_that_of_runs(fleet: Fleet, child: Child) -> None:

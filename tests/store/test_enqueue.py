@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -176,6 +177,13 @@ def test_what_cannot_be_many_runs_is_refused_with_the_reason(unwritten: Fleet, r
     assert unwritten.value("SELECT count(*) FROM orbit.runs") == 0
 
 
+def test_a_name_too_long_for_an_index_is_refused_as_any_other(unwritten: Fleet) -> None:
+    text = secrets.token_hex(10_000)
+    for request, complaint in (({"pipeline": text, "key": "k"}, "pipeline name"), ({"pipeline": "p", "key": text}, "key")):
+        with pytest.raises(UsageError, match=f"item 1 of enqueue_many: .*{complaint}"):
+            store.enqueue_many(unwritten.conn, [request])
+
+
 def test_the_arguments_of_a_known_pipeline_are_checked_by_name(fleet: Fleet) -> None:
     host_id = fleet.host()
     signatures = {
@@ -261,8 +269,31 @@ def test_sorting_leaves_what_somebody_has_in_hand(fleet: Fleet) -> None:
     fleet.enqueue("late")
     child.lanes = [store.CATCH_ALL_LANE]
     fence = child.must_claim().fence
-    assert store.beat(fleet.conn, fleet.host("late"), 20).lanes_with_work == []
+    fleet.enqueue("p")
+    assert fleet.value("SELECT orbit.sort_catch_all(%s, 10)", fleet.host("late")) == 0
     assert child.succeed(fence)
+
+
+def test_each_host_sorts_from_where_it_looked_last_itself(fleet: Fleet) -> None:
+    other, host_id = fleet.host("late"), fleet.host("late")
+    fleet.enqueue("unknown")
+    fleet.conn.execute("UPDATE orbit.hosts SET sorted_seq = CASE id WHEN %s THEN 10^9 ELSE 1 END", [other])
+    assert fleet.value("SELECT orbit.sort_catch_all(%s, 10)", host_id) == 1
+    assert fleet.rows("SELECT sorted_seq FROM orbit.hosts ORDER BY id") == [(10**9,), (0,)]
+
+
+def test_sorting_leaves_a_run_of_another_lane_under_the_same_number(fleet: Fleet) -> None:
+    fleet.host("p")
+    sorted_run, held, other = fleet.enqueue("late"), fleet.enqueue("late"), fleet.connect()
+    twins = [fleet.twin(run_id, "p") for run_id in (sorted_run, held)]
+    host_id = fleet.host("late")
+    with other.transaction():
+        store.cancel(other, held, "anna")
+        beat = fleet.in_background(fleet.conn, lambda: store.beat(fleet.conn, host_id, 20))
+        assert not beat.until_blocked_or_done()
+    assert beat.result().lanes_with_work == [store.place(fleet.conn, sorted_run).lane]
+    assert [fleet.state(run_id) for run_id in twins] == [RunState.PENDING] * 2
+    fleet.check()
 
 
 def test_sorting_goes_round_a_large_catch_all_lane_a_part_at_a_time(fleet: Fleet) -> None:

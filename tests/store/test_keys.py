@@ -250,7 +250,7 @@ def test_an_enqueue_that_is_about_to_take_a_key_over_sees_that_its_run_is_retrie
 def test_a_retry_sees_that_its_key_is_taken_over_at_the_last_moment(own_fleet: Fleet) -> None:
     failed, other = ended(own_fleet, own_fleet.worker("p"), RunState.FAILED), own_fleet.connect()
     let_periods_end(own_fleet)
-    with own_fleet.pause_before("take_key", "UPDATE orbit.keys k SET outcome = NULL"):
+    with own_fleet.pause_before("take_key", "UPDATE orbit.keys k SET"):
         retry = own_fleet.in_background(other, lambda: store.retry(other, failed, "anna"))
         retry.until_blocked()
         fresh = ask(own_fleet.conn)

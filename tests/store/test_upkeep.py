@@ -425,14 +425,17 @@ def test_two_who_prune_at_once_do_not_wait_for_each_other(own_fleet: Fleet) -> N
     letter = fail(own_fleet)
     store.dlq_resolve(own_fleet.conn, letter, "me")
     age(own_fleet, letter, 400)
-    own_fleet.conn.execute("INSERT INTO orbit.keys SELECT 'p', 'k', 1, clock_timestamp(), 'succeeded'")
+    child = own_fleet.worker("q")
+    store.enqueue(own_fleet.conn, "q", key="k", key_for_seconds=DAY_SECONDS)
+    child.succeed(child.must_claim().fence)
+    own_fleet.conn.execute("UPDATE orbit.keys SET kept_until = clock_timestamp()")
     childless = own_fleet.host("p")
     own_fleet.settle()
     own_fleet.conn.execute("UPDATE orbit.children SET ended_at = ended_at - interval '31 days'")
     own_fleet.conn.execute("UPDATE orbit.hosts SET ended_at = ended_at - interval '31 days'")
     other = own_fleet.connect()
     with own_fleet.conn.transaction():
-        assert store.prune_rows(own_fleet.conn, MONTH) == 5
+        assert store.prune_rows(own_fleet.conn, MONTH) == 7
         pruning = own_fleet.in_background(other, lambda: store.prune_rows(other, MONTH))
         assert not pruning.until_blocked_or_done()
     assert pruning.result() == 0
