@@ -99,6 +99,12 @@ class Connection(psycopg.Connection[TupleRow]):
         except StopIteration as end:
             value: T = end.value
             return value
+        except psycopg.InternalError as error:
+            if error.sqlstate is not None:
+                raise
+            # The driver expects one answer: a pooler that loses its server passes that one's last word on and adds its own.
+            self.close()
+            raise psycopg.OperationalError(f"the connection was lost: {error}") from error
 
 
 def _readiness(event_mask: int, wanted: Wait) -> Ready:

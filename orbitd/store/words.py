@@ -11,8 +11,10 @@ import psycopg
 from orbitd.errors import DatabaseUnavailable, OrbitError, Refused
 from orbitd.store.faults import is_outage
 
-# A connection that is refused has no SQLSTATE, only the server's sentence.
-_NOT_LET_IN = re.compile(r"authentication failed|no pg_hba\.conf entry|permission denied|not permitted to log in|role .* does not exist")
+# A connection that is refused has no SQLSTATE, only the sentence of the server, or of pgbouncer.
+_NOT_LET_IN = re.compile(
+    r"authentication failed|no pg_hba\.conf entry|permission denied|not permitted to log in|role .* does not exist|no such user"
+)
 
 
 @contextmanager

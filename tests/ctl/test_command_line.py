@@ -311,7 +311,8 @@ HEAVY = {
 def imported_by(*words: str) -> set[str]:
     """The modules that `orbitctl` with these words imports, beyond those of the interpreter's start."""
     code = f"import sys; before = set(sys.modules); import orbitd.ctl.main as m; m.main({words}); print(*set(sys.modules) - before)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}  # not where it lies: `make run` leaves a configuration there
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=20, check=True)
     return set(done.stdout.splitlines()[-1].split())
 
 

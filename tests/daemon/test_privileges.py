@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from orbitd.system import process
 from tests.daemon.conftest import Begin
+from tests.support.addresses import around
 from tests.support.daemon import Daemon, eventually, kill_process_of
 
 pytestmark = [pytest.mark.daemon, pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")]
@@ -58,12 +59,16 @@ def _uids(pid: int) -> set[str]:
 
 @pytest.fixture
 def open_to_all() -> Iterator[Callable[[Daemon], None]]:
-    """Opens what is private to the suite's own user, the daemon's folder and the server's socket, for as long as the test lasts."""
+    """Opens what is private to the suite's own user for as long as the test lasts: the daemon's folder, and the database's sockets."""
     with ExitStack() as closing:
 
         def open_to_all(daemon: Daemon) -> None:
-            socket = Path(parse_qs(urlsplit(daemon.dsn).query)["host"][0])
-            for each in (daemon.folder.parent, daemon.folder, daemon.code, socket.parent, socket, socket / ".s.PGSQL.5432"):
+            private = {daemon.folder.parent, daemon.folder, daemon.code}
+            for dsn in (daemon.dsn, around(daemon.dsn)):
+                address = conninfo_to_dict(dsn)
+                socket = Path(str(address["host"]), f".s.PGSQL.{address['port']}")
+                private |= {socket.parent.parent, socket.parent, socket}
+            for each in private:
                 mode = each.stat().st_mode
                 closing.callback(each.chmod, mode)
                 each.chmod(mode | (0o055 if each.is_dir() else 0o077))

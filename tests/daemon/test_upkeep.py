@@ -10,6 +10,7 @@ import pytest
 
 from orbitd import store
 from tests.daemon.conftest import Begin
+from tests.support.addresses import around
 from tests.support.daemon import Daemon, eventually, kill_process_of
 
 pytestmark = pytest.mark.daemon
@@ -75,7 +76,7 @@ def test_a_duty_that_takes_for_ever_costs_neither_the_lease_nor_the_work(begin: 
 def test_health_names_who_holds_back_vacuum_and_the_command_that_ends_it(begin: Begin) -> None:
     """Complaint 7: riverqueue/river#59."""
     daemon = begin(WORK, start=False, **{"health.horizon_age": "1s", "health.horizon_transactions": 1})
-    with psycopg.connect(daemon.dsn, application_name="forgotten") as culprit:
+    with psycopg.connect(around(daemon.dsn), application_name="forgotten") as culprit:
         culprit.execute("select pg_current_xact_id()")
         pid = culprit.info.backend_pid
         age = "select clock_timestamp() - xact_start > interval '1 s' as is_old from pg_stat_activity where pid = %s"

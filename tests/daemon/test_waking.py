@@ -11,6 +11,7 @@ from orbitd import store
 from orbitd.rules.waking import TRAFFIC
 from orbitd.store import Connection
 from tests.daemon.conftest import Begin
+from tests.support.addresses import around
 from tests.support.daemon import Daemon, eventually, kill_process_of
 from tests.support.proxy import DeafProxy
 
@@ -133,7 +134,7 @@ def test_an_idle_host_says_nothing_but_its_beat(begin: Begin) -> None:
 def test_with_every_notification_lost_a_run_waits_for_the_poll_and_the_deaf_listener_is_replaced(begin: Begin, folder: Path) -> None:
     """Reliability 11: a listener that dies silently."""
     daemon = begin(WORK, start=False, **{"poll.interval": "300ms"})
-    with DeafProxy.before(daemon.dsn, folder / "p") as proxy:
+    with DeafProxy.before(around(daemon.dsn), folder / "p") as proxy:
         daemon.configure(**{"database.direct_url": proxy.dsn})
         daemon.start()
         daemon.await_run(daemon.enqueue("quick"), "succeeded")
@@ -149,7 +150,7 @@ def test_with_every_notification_lost_a_run_waits_for_the_poll_and_the_deaf_list
 def test_a_listener_that_is_cut_listens_again(begin: Begin) -> None:
     """Complaint 31: no reconnect after a backend was killed."""
     daemon = begin(WORK, **SELDOM)
-    with psycopg.connect(daemon.dsn, autocommit=True) as connection:
+    with psycopg.connect(around(daemon.dsn), autocommit=True) as connection:
         query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%% janitor'"
         ((before,),) = connection.execute(query).fetchall()
         connection.execute("SELECT pg_terminate_backend(%s)", [before])
@@ -160,7 +161,7 @@ def test_a_listener_that_is_cut_listens_again(begin: Begin) -> None:
 def test_a_listener_reads_what_it_has_no_use_for(begin: Begin) -> None:
     """Complaint 11: a listener that does not drain pins the horizon and fills the queue."""
     daemon = begin(WORK, **SELDOM)
-    with psycopg.connect(daemon.dsn, autocommit=True) as connection:
+    with psycopg.connect(around(daemon.dsn), autocommit=True) as connection:
         for _ in range(4):
             connection.execute("SELECT pg_notify('orbit_work', repeat('x', 7000) || n) FROM generate_series(1, 500) AS n")
         query = """

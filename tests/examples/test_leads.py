@@ -289,7 +289,7 @@ def _enqueue(daemon: Daemon, numbers: range) -> None:
 def _await_quiet(daemon: Daemon) -> None:
     """Wait until no run is left to do: a stage's last act is to ask for the next, so there is no gap between them."""
     waiting = "select (select count(*) from orbit.live) + (select count(*) from orbit.delayed) as runs"
-    eventually(lambda: daemon.query(waiting), lambda rows: rows == [{"runs": 0}])
+    eventually(lambda: daemon.query(waiting), lambda rows: rows == [{"runs": 0}], seconds=25)
 
 
 def _outcomes(daemon: Daemon) -> Counter[tuple[str, str]]:
@@ -303,6 +303,7 @@ def _ask(daemon: Daemon, pipeline: str, *states: str, **args: object) -> dict[st
     return daemon.await_run(daemon.enqueue(pipeline, **args), *states or ("succeeded",))
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.daemon
 def test_a_hundred_leads_go_through_four_queues_and_a_second_time_nothing_happens(daemon: Daemon) -> None:
     daemon.start()

@@ -65,7 +65,7 @@ class Fleet:
         self._children: list[Child] = []
         self._host_boots: dict[int, str] = {}
         self.conn = self.connect()
-        self._watcher = self.connect(dsn=around(dsn))
+        self._watcher = self.session()
         self._watcher.execute("SET jit = off")  # the checks below are dear to plan, and cheap to run
 
     def __enter__(self) -> Self:
@@ -75,9 +75,17 @@ class Fleet:
         for connection in self._connections:
             connection.close()
 
-    def connect(self, call_timeout_seconds: float = 15.0, dsn: str | None = None) -> Connection:
+    def connect(self, call_timeout_seconds: float = 15.0) -> Connection:
+        """One as a child has it, which may lead through a pooler."""
+        return self._connect(self.dsn, call_timeout_seconds)
+
+    def session(self, call_timeout_seconds: float = 15.0) -> Connection:
+        """One with a server process to itself, whose settings and pid it keeps: it goes around a pooler."""
+        return self._connect(around(self.dsn), call_timeout_seconds)
+
+    def _connect(self, dsn: str, call_timeout_seconds: float) -> Connection:
         connection = store.connect(
-            dsn or self.dsn,
+            dsn,
             connect_timeout_seconds=5,
             call_timeout_seconds=call_timeout_seconds,
             application_name=f"test {next(self._numbers)}",
@@ -87,7 +95,7 @@ class Fleet:
 
     def listener(self) -> Connection:
         """One that hears the bells, which no pooler passes on."""
-        connection = self.connect(dsn=around(self.dsn))
+        connection = self.session()
         connection.listen()
         return connection
 

@@ -125,7 +125,7 @@ def test_it_only_reads_and_waits_for_nobody(fleet: Fleet) -> None:
     child = fleet.worker("p")
     run_id = fleet.enqueue("p", key="k")
     fence = child.must_claim().fence
-    other = fleet.connect(call_timeout_seconds=2)
+    other = fleet.session(call_timeout_seconds=2)
     other.execute("SET default_transaction_read_only = on")
     with child.conn.transaction():
         child.finish(Report.failed(fence, FAILURE))

@@ -170,6 +170,18 @@ def test_what_is_said_of_a_pooler_is_believed(unwritten: Fleet) -> None:
         assert not straight.is_pooled
 
 
+@pytest.mark.usefixtures("pooler")
+def test_a_server_process_that_ends_behind_a_pooler_is_an_outage(unwritten: Fleet, cluster: Cluster) -> None:
+    """The pooler sends two errors for one statement: the server's, and its own."""
+    with connect(through(unwritten.dsn)) as pooled:
+        with pytest.raises(psycopg.OperationalError) as lost, pooled.transaction():  # noqa: PT012  (it is the COMMIT that fails)
+            ((pid,),) = pooled.execute("SELECT pg_backend_pid()").fetchall()
+            assert cluster.is_ours(pid)
+            unwritten.conn.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        assert store.is_outage(lost.value)
+        assert pooled.closed
+
+
 def interval_of(conn: Connection) -> object:
     return conn.execute("SHOW client_connection_check_interval").fetchall()[0][0]
 

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -531,7 +532,7 @@ def test_a_duty_that_somebody_is_taking_just_now_holds_nobody_up(own_fleet: Flee
 
 def test_the_session_that_holds_the_horizon_is_named_and_not_those_that_see_what_it_holds(own_fleet: Fleet) -> None:
     """Complaint 7: riverqueue/river#59."""
-    culprit, reader = own_fleet.connect(), own_fleet.connect()
+    culprit, reader = own_fleet.session(), own_fleet.connect()
     with culprit.transaction():
         culprit.execute("SELECT pg_current_xact_id()")
         with reader.transaction():
@@ -551,7 +552,7 @@ def test_the_session_that_holds_the_horizon_is_named_and_not_those_that_see_what
 @pytest.fixture
 def stranger(own_fleet: Fleet) -> Iterator[store.Connection]:
     """A connection of a role that may see nothing of others."""
-    conn = own_fleet.connect()
+    conn = own_fleet.session()
     conn.execute("CREATE ROLE orbit_test_stranger")
     conn.execute("SET ROLE orbit_test_stranger")
     yield conn
@@ -560,7 +561,7 @@ def stranger(own_fleet: Fleet) -> Iterator[store.Connection]:
 
 
 def test_a_writer_is_found_by_a_role_that_may_not_see_what_it_does(own_fleet: Fleet, stranger: store.Connection) -> None:
-    culprit = own_fleet.connect()
+    culprit = own_fleet.session()
     with culprit.transaction():
         culprit.execute("SELECT pg_current_xact_id()")
         own_fleet.enqueue("p")
@@ -572,7 +573,8 @@ def test_a_writer_is_found_by_a_role_that_may_not_see_what_it_does(own_fleet: Fl
 # --- the janitor's thread ---
 
 
-def test_a_schema_that_is_too_new_is_noticed_while_we_work_on_it(own_fleet: Fleet) -> None:
+def test_a_schema_that_is_too_new_is_noticed_while_we_work_on_it(own_fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orbitd.upkeep.time", SimpleNamespace(sleep=lambda _: threading.Event().wait()))  # one turn
     told: list[dict[str, object]] = []
     settings = load(None, overrides=[f"database.url={own_fleet.dsn}"], environ={})
 

@@ -16,8 +16,7 @@ from tests.store.fleet import FAILURE, Child, Fleet
 @pytest.fixture
 def janitor(fleet: Fleet) -> Iterator[Connection]:
     """One that listens; everybody is awake."""
-    connection = fleet.connect()
-    connection.listen()
+    connection = fleet.listener()
     wake_all(connection)
     yield connection
     wake_all(connection)
@@ -179,8 +178,7 @@ def test_a_look_counts_no_further_than_it_is_asked_to_and_begins_at_the_floor(fl
 
 
 def test_a_listener_hears_its_own_probe(fleet: Fleet) -> None:
-    host_id, listener = fleet.host("p"), fleet.connect()
-    listener.listen()
+    host_id, listener = fleet.host("p"), fleet.listener()
     store.beat(listener, host_id, 20)
     assert listener.heard() == []
     store.beat(listener, host_id, 20, probes=True)

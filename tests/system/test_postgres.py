@@ -20,6 +20,7 @@ import pytest
 from orbitd.errors import Conflict, DatabaseUnavailable
 from orbitd.system import postgres
 from orbitd.system.postgres import Cluster, Installation, ServerUser, hold_lock, installations, server_user
+from tests.support.addresses import around
 from tests.support.postgres import FAST_SETTINGS
 
 NOBODY = 65534
@@ -136,7 +137,7 @@ def test_nobody_else_can_reach_the_socket(cluster: Cluster) -> None:
 
 
 def test_backends_are_ours_and_other_processes_are_not(cluster: Cluster) -> None:
-    with psycopg.connect(cluster.dsn()) as connection:
+    with psycopg.connect(around(cluster.dsn())) as connection:
         assert cluster.is_ours(connection.info.backend_pid)
     assert cluster.is_ours(cluster.pid)
     assert not cluster.is_ours(os.getpid())
@@ -145,7 +146,7 @@ def test_backends_are_ours_and_other_processes_are_not(cluster: Cluster) -> None
 
 def test_a_database_is_a_copy_of_its_template(own_cluster: Cluster) -> None:
     own_cluster.create_database("first")
-    with psycopg.connect(own_cluster.dsn("first"), autocommit=True) as connection:
+    with psycopg.connect(around(own_cluster.dsn("first")), autocommit=True) as connection:
         connection.execute("create table seven as select 7 as n")
     own_cluster.create_database("second", template="first")
     assert fetch(own_cluster, "select n from seven", "second") == 7

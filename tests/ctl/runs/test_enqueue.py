@@ -17,6 +17,7 @@ from orbitd.store.steps import record_progress, record_step
 from orbitd.units import format_duration
 from tests.ctl.conftest import Orbitctl
 from tests.ctl.runs.conftest import OnTerminal, Worker, short
+from tests.support.addresses import around
 from tests.support.daemon import eventually
 
 Ending = Callable[[Fence], Report]
@@ -296,7 +297,11 @@ def is_waiting_for_a_lock(conn: Connection) -> bool:
 @pytest.mark.parametrize(
     ("options", "hint"), [((), "look with orbitctl runs before you repeat it"), (("--key", "k"), "repeat it: its key")]
 )
-def test_the_database_that_goes_away_in_mid_wait_is_told(orbitctl: Orbitctl, dsn: str, options: tuple[str, ...], hint: str) -> None:
+def test_the_database_that_goes_away_in_mid_wait_is_told(
+    orbitctl: Orbitctl, environ: pytest.MonkeyPatch, dsn: str, options: tuple[str, ...], hint: str
+) -> None:
+    environ.setenv("DATABASE_URL", around(dsn))  # a pooler would go on with another server process
+
     def cut_off() -> None:
         with connect(dsn, connect_timeout_seconds=5, call_timeout_seconds=10, application_name="test") as conn:
             eventually(lambda: conn.execute("SELECT FROM orbit.runs").fetchall() != [])
