@@ -127,7 +127,7 @@ def test_a_beat_reads_the_same_pages_over_any_number_of_runs_that_were_due_befor
     fleet.conn.execute("UPDATE orbit.hosts SET steady_since = clock_timestamp() - interval '1 day'")
     beats, full_looks = [], []
     for dead in (100, 20_000):
-        due = "INSERT INTO orbit.delayed SELECT n, clock_timestamp() - interval '2 min', 1, 0, 0, 0, 0 FROM generate_series(1, %s) AS n"
+        due = "INSERT INTO orbit.delayed SELECT n, clock_timestamp() - interval '10 min', 1, 0, 0, 0, 0 FROM generate_series(1, %s) AS n"
         fleet.conn.execute(due, [dead])
         fleet.conn.execute("DELETE FROM orbit.delayed")
         fleet.enqueue("p", in_seconds=3600)

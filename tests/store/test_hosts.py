@@ -183,7 +183,7 @@ def test_what_fell_due_long_before_it_was_committed_is_left_to_a_duty_by_a_host_
     fleet.conn.execute("UPDATE orbit.hosts SET steady_since = clock_timestamp() - interval '1 hour'")
     late, just = (fleet.enqueue("p", in_seconds=3600) for _ in range(2))
     fleet.conn.execute(
-        "UPDATE orbit.delayed SET due_at = clock_timestamp() - make_interval(secs => CASE run_id WHEN %s THEN 90 ELSE 70 END)", [late]
+        "UPDATE orbit.delayed SET due_at = clock_timestamp() - make_interval(secs => CASE run_id WHEN %s THEN 330 ELSE 310 END)", [late]
     )
     assert store.beat(fleet.conn, host_id, 20).next_due_seconds is None
     assert (fleet.state(late), fleet.state(just)) == (RunState.SCHEDULED, RunState.PENDING)

@@ -22,7 +22,6 @@ from orbitd.system.postgres import installations
 from orbitd.upkeep import Upkeep
 from tests.store.aging import DAY_SECONDS, age, enqueue_aged, make_day, partition, tables, today
 from tests.store.fleet import FAILURE, Fleet
-from tests.support.addresses import around
 from tests.support.rigs import missing_rig
 
 HISTORY = ("runs", "outcomes", "steps", "run_logs")
@@ -181,7 +180,7 @@ def test_a_day_is_pruned_beside_a_full_default_partition(own_fleet: Fleet, rows:
     enqueue_aged(own_fleet, rows, 40)
     fill_default(own_fleet)
     told: list[str] = []
-    janitor = own_fleet.connect(dsn=around(own_fleet.dsn))
+    janitor = own_fleet.session()
     janitor.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
     janitor.execute("SET client_min_messages = debug1")
     store.prune_partitions(janitor, MONTH)

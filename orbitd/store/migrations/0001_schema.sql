@@ -292,7 +292,7 @@ CREATE TABLE orbit.duties (
 INSERT INTO orbit.duties (name, every) VALUES
     ('partitions', '1 hour'),                 -- make those of the coming days
     ('retention', '10 min'),                  -- drop those of days that need not be kept
-    ('overdue', '1 min'),                     -- find what no beat has seen when it fell due
+    ('overdue', '10 min'),                    -- find what no beat has seen when it fell due
     ('leftovers', '10 min');                  -- delete, row by row, what is not partitioned
 
 

@@ -37,8 +37,8 @@ SELECT orbit.prune_partition(
        ) AS kept;
 
 -- name: promote_overdue
--- Runs that should have been moved more than a minute ago: their producer has committed late, or nobody was there.
-SELECT orbit.promote(%(limit)s::int, '-infinity', clock_timestamp() - interval '1 min') AS promoted;
+-- Runs that should have been moved more than 5 minutes ago: their producer has committed late, or nobody was there.
+SELECT orbit.promote(%(limit)s::int, '-infinity', clock_timestamp() - interval '5 min') AS promoted;
 
 -- name: prune_runs
 -- Runs that are kept row by row.

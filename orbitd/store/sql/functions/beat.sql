@@ -48,8 +48,8 @@ BEGIN
         PERFORM pg_notify('orbit_probe_' || pg_backend_pid(), '');
     END IF;
 
-    -- Who has beaten for a lease has moved what was due before that; who commits such a run later than a minute leaves it to a duty.
-    v_from := CASE WHEN v_steady < v_now - v_lease THEN v_now - v_lease - interval '1 min' ELSE '-infinity' END;
+    -- Who has beaten for a lease has moved what was due before that; who commits such a run later than 5 minutes leaves it to a duty.
+    v_from := CASE WHEN v_steady < v_now - v_lease THEN v_now - v_lease - interval '5 min' ELSE '-infinity' END;
     v_more := orbit.promote(c_batch, v_from, v_now) = c_batch;
     v_more := orbit.sort_catch_all(p_host, c_batch) = c_batch OR v_more;
 
