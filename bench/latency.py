@@ -10,7 +10,7 @@ from collections.abc import Callable
 from bench.report import Goal, Row, percentile
 from bench.rig import Rig
 from bench.stamps import Stamps, listening, now
-from orbitd import store
+from orbitd.store import admin
 
 _WORKERS = 2
 _PAUSE_SECONDS = (0.01, 0.05)
@@ -30,7 +30,7 @@ def measure(rig: Rig) -> list[Row]:
     ):
 
         def enqueue() -> None:
-            store.enqueue(orbit_connection, "stamp", {"pipe": stamps.path})
+            admin.enqueue(orbit_connection, "stamp", {"pipe": stamps.path})
 
         def insert() -> None:
             payload = {"task": "stamp", "args": {"pipe": stamps.path}}

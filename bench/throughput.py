@@ -16,7 +16,7 @@ from bench.handwritten import WAYS, Connection
 from bench.report import Goal, Row
 from bench.rig import Rig, pids_by_role
 from bench.stamps import now
-from orbitd import store
+from orbitd.store import admin
 from tests.support.daemon import Daemon, eventually
 
 _WORKERS = 2
@@ -101,7 +101,7 @@ def _cpu(rig: Rig) -> float:
 def _orbitd(daemon: Daemon, connection: Connection) -> Contender:
     def fill(runs: int) -> None:
         for _ in range(0, runs, _CHUNK):
-            store.enqueue_many(connection, [{"pipeline": "noop"}] * _CHUNK)
+            admin.enqueue_many(connection, [{"pipeline": "noop"}] * _CHUNK)
 
     @contextmanager
     def at_work() -> Iterator[Sequence[int]]:

@@ -36,6 +36,7 @@ from orbitd import config, store
 from orbitd.config import Loaded
 from orbitd.control.client import call
 from orbitd.errors import Conflict, DatabaseUnavailable, ExitCode, OrbitError, Refused, WaitTimeout
+from orbitd.store import admin
 from orbitd.store.words import in_words
 from orbitd.system.postgres import Cluster, fits_socket, hold_lock, in_our_shadow, stand_in_for
 
@@ -291,7 +292,7 @@ def _served_pipelines(dsn: str) -> dict[str, list[str]]:
                 dsn, connect_timeout_seconds=_CALL_SECONDS, call_timeout_seconds=_CALL_SECONDS, application_name="orbitd dev"
             ) as conn,
         ):
-            return {found["name"]: found["arguments"]["required"] for found in store.list_pipelines(conn) if found["hosts"]}
+            return {found["name"]: found["arguments"]["required"] for found in admin.list_pipelines(conn) if found["hosts"]}
     except OrbitError:
         return {}  # the daemon sits out such a moment too: no reason to end
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from orbitd import store
 from orbitd.arbiter import _SIGNALS
 from orbitd.cli import manual
 from orbitd.config import OPTIONS, SECTIONS, load
@@ -195,9 +194,3 @@ class TestPages:
 def test_the_states_that_people_may_ask_for_are_those_of_the_interface() -> None:
     assert list(RunState) == ["scheduled", "pending", "running", "interrupted", "succeeded", "failed", "cancelled"]
     assert list(SlotState) == ["empty", "starting", "idle", "busy", "waiting", "draining", "dying", "backoff", "held"]
-
-
-def test_the_names_of_the_store_are_found_there_and_no_others() -> None:
-    assert all(hasattr(store, name) for name in store.__all__)
-    assert set(store._HOMES) <= set(store.__all__)
-    assert not hasattr(store, "nonsense")

@@ -18,7 +18,7 @@ from bench.rig import ROOT, Rig, end, pids_by_role
 from bench.stamps import now
 from bench.store import packages
 from bench.store.packages import Found
-from orbitd import store
+from orbitd.store import admin
 from tests.support.daemon import Daemon
 
 _PEERS = Path(__file__).parent / "peers"
@@ -170,14 +170,14 @@ class _OrbitdProducer:
         self._connection = connection
 
     def singly(self, jobs: int) -> float:
-        return _seconds(lambda: [store.enqueue(self._connection, "noop", {}) for _ in range(jobs)])
+        return _seconds(lambda: [admin.enqueue(self._connection, "noop", {}) for _ in range(jobs)])
 
     def at_once(self, jobs: int) -> float:
-        return _seconds(lambda: store.enqueue_many(self._connection, [{"pipeline": "noop"}] * jobs))
+        return _seconds(lambda: admin.enqueue_many(self._connection, [{"pipeline": "noop"}] * jobs))
 
     def start(self, task: str, pipe: str) -> float:
         at = now()
-        store.enqueue(self._connection, task, {"pipe": pipe})
+        admin.enqueue(self._connection, task, {"pipe": pipe})
         return at
 
 

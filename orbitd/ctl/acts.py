@@ -26,6 +26,7 @@ from orbitd.ctl.render import Style
 from orbitd.errors import Conflict, ExitCode, NoSuchObject, OrbitError, UsageError
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
+from orbitd.store import admin
 from orbitd.store.documents import document
 from orbitd.units import counted
 
@@ -63,7 +64,7 @@ class Act:
 
     name: str
     perform: Callable[[store.Connection, Asked], Done]
-    choose: Callable[[store.Connection, store.Filter | None, Mapping[str, Any]], list[store.Pinned]]
+    choose: Callable[[store.Connection, admin.Filter | None, Mapping[str, Any]], list[store.Pinned]]
     is_undoable: bool = True
     starts_runs: bool = False
     """Whether --wait is content only with success, else with any end."""
@@ -141,8 +142,8 @@ def _chosen(conn: store.Connection, session: Session, act: Act) -> list[Result]:
         return _named(conn, args["runs"])
     terms = [args["where"] or ""]
     if args.get("group") is not None:
-        terms.append(f"group:{store.resolve_group(conn, args['group'])}")
-    wanted = None if args["all"] else store.parse_filter(" ".join(terms))
+        terms.append(f"group:{admin.resolve_group(conn, args['group'])}")
+    wanted = None if args["all"] else admin.parse_filter(" ".join(terms))
     return [Result(str(pin.run_id), pin) for pin in act.choose(conn, wanted, args)]
 
 
@@ -152,10 +153,10 @@ def _named(conn: store.Connection, words: Sequence[str]) -> list[Result]:
     unknown = []
     for word in dict.fromkeys(words):
         try:
-            ids[store.resolve(conn, word)] = None
+            ids[admin.resolve(conn, word)] = None
         except NoSuchObject as error:
             unknown.append(Result(word, error=_with_hint(error, word)))
-    return [*(Result(str(pin.run_id), pin) for pin in store.pins_of(conn, list(ids))), *unknown]
+    return [*(Result(str(pin.run_id), pin) for pin in admin.pins_of(conn, list(ids))), *unknown]
 
 
 def _with_hint(error: NoSuchObject, word: str) -> NoSuchObject:
@@ -270,7 +271,7 @@ def _rows(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def _cancel(conn: store.Connection, asked: Asked) -> Done:
-    outcome = store.cancel(conn, asked.pin.run_id, asked.by, asked.args["reason"], asked.expect)
+    outcome = admin.cancel(conn, asked.pin.run_id, asked.by, asked.args["reason"], asked.expect)
     if outcome == "cancelling":
         return Done(RunState.RUNNING, outcome, "is being cancelled")
     if outcome == RunState.CANCELLED and asked.pin.state != RunState.CANCELLED:
@@ -279,11 +280,11 @@ def _cancel(conn: store.Connection, asked: Asked) -> Done:
 
 
 def _retry(conn: store.Connection, asked: Asked) -> Done:
-    return _started(store.retry(conn, asked.pin.run_id, asked.by, asked.args["reason"], asked.expect), asked.pin)
+    return _started(admin.retry(conn, asked.pin.run_id, asked.by, asked.args["reason"], asked.expect), asked.pin)
 
 
 def _resume(conn: store.Connection, asked: Asked) -> Done:
-    return _started(store.resume(conn, asked.pin.run_id, asked.by, asked.expect), asked.pin)
+    return _started(admin.resume(conn, asked.pin.run_id, asked.by, asked.expect), asked.pin)
 
 
 def _started(state: str, pin: store.Pinned) -> Done:
@@ -293,26 +294,26 @@ def _started(state: str, pin: store.Pinned) -> Done:
 
 
 def _rerun(conn: store.Connection, asked: Asked) -> Done:
-    new_id = store.rerun(conn, asked.pin.run_id, asked.by, asked.args["reason"], asked.expect)
+    new_id = admin.rerun(conn, asked.pin.run_id, asked.by, asked.args["reason"], asked.expect)
     return Done(asked.pin.state, "rerun", f"is made again as run {short_id(new_id)}", new_id=new_id)
 
 
 def _resolve(conn: store.Connection, asked: Asked) -> Done:
-    is_new = store.dlq_resolve(conn, asked.pin.run_id, asked.by, asked.args["notes"], asked.expect)
+    is_new = admin.dlq_resolve(conn, asked.pin.run_id, asked.by, asked.args["notes"], asked.expect)
     return Done(RunState.FAILED, "resolved", "is resolved" if is_new else "was resolved already", is_new)
 
 
 def _delete(conn: store.Connection, asked: Asked) -> Done:
-    store.dlq_delete(conn, asked.pin.run_id, asked.expect)
+    admin.dlq_delete(conn, asked.pin.run_id, asked.expect)
     return Done("deleted", "deleted", "is deleted")
 
 
-def _runs_for(act: store.Act) -> Callable[[store.Connection, store.Filter | None, Mapping[str, Any]], list[store.Pinned]]:
-    return lambda conn, wanted, _: store.pinned(conn, wanted, most=_MOST, act=act)
+def _runs_for(act: admin.Act) -> Callable[[store.Connection, admin.Filter | None, Mapping[str, Any]], list[store.Pinned]]:
+    return lambda conn, wanted, _: admin.pinned(conn, wanted, most=_MOST, act=act)
 
 
-def _dead_letters(conn: store.Connection, wanted: store.Filter | None, args: Mapping[str, Any]) -> list[store.Pinned]:
-    return store.dlq_pinned(conn, wanted, most=_MOST, include_resolved=args.get("resolved", False))
+def _dead_letters(conn: store.Connection, wanted: admin.Filter | None, args: Mapping[str, Any]) -> list[store.Pinned]:
+    return admin.dlq_pinned(conn, wanted, most=_MOST, include_resolved=args.get("resolved", False))
 
 
 _ACTS = {

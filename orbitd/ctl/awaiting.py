@@ -16,6 +16,7 @@ from orbitd.ctl.waiting import waiting
 from orbitd.errors import ExitCode, WaitTimeout
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
+from orbitd.store import admin
 from orbitd.units import counted, parse_duration
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Onlooker:
         for item in new_lines(conn, self._run_id, self._line):
             yield from show_runs.log_line(item, style, dated=False)
             self._line = item["line"]
-        run = store.describe(conn, self._run_id)
+        run = admin.describe(conn, self._run_id)
         yield from (show_runs.step(step, style) for step in run["steps"][self._steps :])
         self._steps = len(run["steps"])
         progress = show_runs.progress(run["progress"], style)
@@ -69,7 +70,7 @@ class Onlooker:
 def new_lines(conn: store.Connection, run_id: int, after_line: int = 0) -> Iterator[dict[str, Any]]:
     """What stands after a line of the run's log at this moment, as items of orbit.logs/1."""
     while True:
-        lines = store.read_logs(conn, run_id, after_line=after_line, limit=_LINES_AT_ONCE)
+        lines = admin.read_logs(conn, run_id, after_line=after_line, limit=_LINES_AT_ONCE)
         yield from lines
         if len(lines) < _LINES_AT_ONCE:
             return
@@ -112,7 +113,7 @@ def looks(deadline: float = math.inf) -> Iterator[None]:
 
 def told_end(conn: store.Connection, run_id: int, state: RunState) -> str:
     """How a run has ended, and why it failed."""
-    error = store.describe(conn, run_id)["error"] if state is RunState.FAILED else None
+    error = admin.describe(conn, run_id)["error"] if state is RunState.FAILED else None
     return f"run {short_id(run_id)} {state}{f': {error}' if error else ''}"
 
 
@@ -122,9 +123,9 @@ def told_ends(states: Mapping[int, RunState]) -> str:
 
 
 def _states(conn: store.Connection, run_ids: Collection[int]) -> dict[int, RunState]:
-    states = {pin.run_id: pin.state for pin in store.pins_of(conn, list(run_ids))}
+    states = {pin.run_id: pin.state for pin in admin.pins_of(conn, list(run_ids))}
     for gone in set(run_ids) - states.keys():
-        states[gone] = store.place(conn, gone).state
+        states[gone] = admin.place(conn, gone).state
     return states
 
 

@@ -17,6 +17,7 @@ from orbitd.ctl.runs import check_between
 from orbitd.errors import ExitCode, NoSuchObject, UsageError, nearest
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
+from orbitd.store import admin
 from orbitd.system.files import read_text_file
 from orbitd.units import parse_duration
 
@@ -47,7 +48,7 @@ class Wanted(NamedTuple):
         return {**self.given, **{key: text if key in text_names else _value(text) for key, text in texts.items()}}
 
     def request(self, text_names: Sequence[str], number: int) -> dict[str, Any]:
-        """What `store.enqueue_many` takes of the run of that number."""
+        """What `admin.enqueue_many` takes of the run of that number."""
         args = self.args
         request = {"pipeline": args["pipeline"], "args": self.arguments(text_names, number)}
         request |= {name: args[name] for name in ("priority", "queue") if args[name] is not None}
@@ -64,7 +65,7 @@ def enqueue(session: Session) -> int:
     given = {} if args["args"] is None else _object(_source(args["args"]))
     wanted = Wanted(args, given, _pairs(args["pairs"]), _asked_time(args))
     with connected(session, _IF_LOST if args["key"] is None else _IF_LOST_WITH_KEY) as conn:
-        text_names = store.text_arguments(conn, args["pipeline"])
+        text_names = admin.text_arguments(conn, args["pipeline"])
         if text_names is None:
             session.out.note(_told_unknown(conn, args["pipeline"]))
         enqueue_them = _enqueue_one if args["count"] is None else _enqueue_many
@@ -72,7 +73,7 @@ def enqueue(session: Session) -> int:
 
 
 def _told_unknown(conn: store.Connection, pipeline: str) -> str:
-    meant = nearest(pipeline, store.pipeline_names(conn))
+    meant = nearest(pipeline, admin.pipeline_names(conn))
     suggestion = f"; did you mean {meant}?" if meant else ""
     return f'no daemon has told of a pipeline "{pipeline[:60]}": its runs wait until one does{suggestion}'
 
@@ -109,7 +110,7 @@ def _enqueue_one(session: Session, conn: store.Connection, wanted: Wanted, text_
     args = session.args
     how = {name: args[name] for name in ("key", "priority", "queue", "tenant")}
     how |= {"in_seconds": _duration(args["in"]), "key_for_seconds": _duration(args["key-for"]), "at": wanted.at}
-    made = store.enqueue(conn, args["pipeline"], wanted.arguments(text_names), **how)
+    made = admin.enqueue(conn, args["pipeline"], wanted.arguments(text_names), **how)
     if not made.created:
         session.out.note(f'the key "{args["key"]}" belongs to this run already, which {_in_words(made.state)}')
     document: dict[str, Any] = {"schema": "orbit.run/1", "id": str(made.id), "created": made.created, "state": made.state}
@@ -124,7 +125,7 @@ def _in_words(state: RunState) -> str:
     return f"{auxiliary} {state}"
 
 
-def _wait(session: Session, conn: store.Connection, made: store.Enqueued, document: Mapping[str, Any]) -> int:
+def _wait(session: Session, conn: store.Connection, made: admin.Enqueued, document: Mapping[str, Any]) -> int:
     """A person has the id at once; the document has the state in which the run ended, be it long ago."""
     if not session.out.as_json:
         session.out.document(document, [document["id"]])
@@ -160,7 +161,7 @@ def _enqueue_many(session: Session, conn: store.Connection, wanted: Wanted, text
     try:
         for begun in in_turn(session, range(0, count, _AT_ONCE), f"{count} runs to be made", reached):
             numbers = range(begun + 1, min(begun + _AT_ONCE, count) + 1)
-            ids.extend(store.enqueue_many(conn, [wanted.request(text_names, number) for number in numbers]))
+            ids.extend(admin.enqueue_many(conn, [wanted.request(text_names, number) for number in numbers]))
     finally:
         if ids:
             items = [{"id": str(run_id)} for run_id in ids]

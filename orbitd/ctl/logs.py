@@ -20,6 +20,7 @@ from orbitd.ctl.awaiting import EXIT_CODES, looks, new_lines, told_end
 from orbitd.ctl.database import connected
 from orbitd.errors import ExitCode, NoSuchObject, OrbitError, Refused, UsageError, why
 from orbitd.rules.ids import short_id
+from orbitd.store import admin
 from orbitd.system.log.text import as_text
 from orbitd.units import parse_duration, rfc3339
 
@@ -49,7 +50,7 @@ def logs(session: Session) -> int:
 
 def _run_log(session: Session) -> int:
     with connected(session) as conn:
-        run_id = store.resolve(conn, session.args["run"])
+        run_id = admin.resolve(conn, session.args["run"])
         is_wanted = _wanted(session)
         kept = list(new_lines(conn, run_id))
         chosen = _last([item for item in kept if is_wanted(item)], session.args["lines"])
@@ -70,7 +71,7 @@ def _follow_run(session: Session, conn: store.Connection, run_id: int, line: int
     """The new lines until the run has ended. Its state is asked for before its lines, so that the last ones are seen."""
     is_wanted = _wanted(session)
     for _ in looks():
-        state = store.place(conn, run_id).state
+        state = admin.place(conn, run_id).state
         for item in new_lines(conn, run_id, line):
             line = item["line"]
             if is_wanted(item):

@@ -15,6 +15,7 @@ from orbitd.ctl.output import Format
 from orbitd.errors import ExitCode, NoSuchObject, UsageError
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
+from orbitd.store import admin
 from orbitd.units import counted, parse_duration, rfc3339
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ _SLOTS = ("slot:", "slot/")
 def list_runs(session: Session) -> int:
     """`orbitctl runs`."""
     check_between("limit", session.args["limit"], _MOST_LISTED)
-    wanted = store.parse_filter(" ".join(session.args["filter"]))
+    wanted = admin.parse_filter(" ".join(session.args["filter"]))
     with connected(session) as conn:
-        page = store.list_runs(conn, wanted, limit=session.args["limit"], before=_before(conn, session))
+        page = admin.list_runs(conn, wanted, limit=session.args["limit"], before=_before(conn, session))
     document = {"schema": "orbit.runs/1", "items": page.items, "next": page.next}
     session.out.document(document, show_runs.runs(document, session.out.style, datetime.now(UTC), _older(session, page)))
     return ExitCode.OK
@@ -44,9 +45,9 @@ def list_dead_letters(session: Session) -> int:
     """`orbitctl dlq list`."""
     args = session.args
     check_between("limit", args["limit"], _MOST_LISTED)
-    wanted = store.parse_filter(" ".join(args["filter"]))
+    wanted = admin.parse_filter(" ".join(args["filter"]))
     with connected(session) as conn:
-        page = store.dlq_list(conn, wanted, include_resolved=args["resolved"], limit=args["limit"], before=_before(conn, session))
+        page = admin.dlq_list(conn, wanted, include_resolved=args["resolved"], limit=args["limit"], before=_before(conn, session))
     document = {"schema": "orbit.dlq/1", "items": page.items, "next": page.next}
     session.out.document(document, show_runs.dead_letters(document, session.out.style, datetime.now(UTC), _older(session, page)))
     return ExitCode.OK
@@ -55,7 +56,7 @@ def list_dead_letters(session: Session) -> int:
 def show_dead_letter(session: Session) -> int:
     """`orbitctl dlq show RUN`."""
     with connected(session) as conn:
-        document = store.dlq_show(conn, store.resolve(conn, session.args["run"]))
+        document = admin.dlq_show(conn, admin.resolve(conn, session.args["run"]))
     session.out.document(document, show_runs.dead_letter(document, session.out.style, datetime.now(UTC)))
     return ExitCode.OK
 
@@ -68,7 +69,7 @@ def describe(session: Session) -> int:
     now = datetime.now(UTC)
     with connected(session) as conn:
         if name.isdecimal():
-            document = store.describe(conn, store.resolve(conn, name))
+            document = admin.describe(conn, admin.resolve(conn, name))
             lines = show_runs.run(document, session.out.style, now)
         else:
             document = {"schema": "orbit.pipeline/1", **_pipeline(conn, name)}
@@ -80,7 +81,7 @@ def describe(session: Session) -> int:
 def list_pipelines(session: Session) -> int:
     """`orbitctl pipelines`."""
     with connected(session) as conn:
-        document = {"schema": "orbit.pipelines/1", "items": store.list_pipelines(conn)}
+        document = {"schema": "orbit.pipelines/1", "items": admin.list_pipelines(conn)}
     session.out.document(document, show_runs.pipelines(document, session.out.style))
     return ExitCode.OK
 
@@ -88,7 +89,7 @@ def list_pipelines(session: Session) -> int:
 def check_interrupted(session: Session) -> int:
     """`orbitctl check-interrupted`."""
     with connected(session) as conn:
-        document = {"schema": "orbit.interrupted/1", "items": store.check_interrupted(conn)}
+        document = {"schema": "orbit.interrupted/1", "items": admin.check_interrupted(conn)}
     session.out.document(document, show_runs.interrupted(document, session.out.style, datetime.now(UTC)))
     return ExitCode.OK
 
@@ -97,7 +98,7 @@ def audit(session: Session) -> int:
     """`orbitctl audit`."""
     since = None if session.args["since"] is None else datetime.now(UTC) - timedelta(seconds=parse_duration(session.args["since"]))
     with connected(session) as conn:
-        found = store.audit(conn, since)
+        found = admin.audit(conn, since)
     document = {
         "schema": "orbit.audit/1",
         "since": since and rfc3339(since),
@@ -114,14 +115,14 @@ def recover(session: Session) -> int:
     args = session.args
     older_than_seconds = 0.0 if args["older-than"] is None else parse_duration(args["older-than"])
     with connected(session) as conn:
-        waiting = store.check_interrupted(conn, older_than_seconds)
+        waiting = admin.check_interrupted(conn, older_than_seconds)
         concerned = [run for run in waiting if args["auto-resume"] or run["state"] == RunState.RUNNING]
         if args["dry-run"]:
             return _dry_recovery(session, concerned)
         count = counted(len(concerned), "run")
         what = f"take back and resume {count}" if args["auto-resume"] else f"take back {count}"
         confirm(session, what, len(concerned), undoable=True)
-        done = store.recover(conn, older_than_seconds=older_than_seconds, auto_resume=args["auto-resume"], by=caller(session.environ))
+        done = admin.recover(conn, older_than_seconds=older_than_seconds, auto_resume=args["auto-resume"], by=caller(session.environ))
     items = [
         *({"id": str(taken.run_id), "state": taken.state, "act": "taken_back"} for taken in done.taken_back),
         *({"id": str(run_id), "state": RunState.PENDING, "act": "resumed"} for run_id in done.resumed),
@@ -136,10 +137,10 @@ def _before(conn: store.Connection, session: Session) -> int | None:
     written = session.args["before"]
     if written is None or (written.isdecimal() and len(written) >= _SHORTEST_FULL_ID):
         return written and int(written)
-    return store.resolve(conn, written)
+    return admin.resolve(conn, written)
 
 
-def _older(session: Session, page: store.Page) -> Mapping[str, str]:
+def _older(session: Session, page: admin.Page) -> Mapping[str, str]:
     """What to type for the next page, if there is one; told beside the answer where that has no place for it."""
     if page.next is None:
         return {}
@@ -173,7 +174,7 @@ def _describe_slot(session: Session, number: str) -> int:
 
 
 def _pipeline(conn: store.Connection, name: str) -> dict[str, Any]:
-    found = next((pipeline for pipeline in store.list_pipelines(conn) if pipeline["name"] == name), None)
+    found = next((pipeline for pipeline in admin.list_pipelines(conn) if pipeline["name"] == name), None)
     if found is None:
         raise NoSuchObject(f'no run or pipeline "{name}"', "see `orbitctl runs` and `orbitctl pipelines`")
     return found

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orbitd import store
+from orbitd.store import admin
 from tests.cli.conftest import Orbitd
 from tests.ctl.schemas import check as check_schema
 
@@ -43,15 +44,15 @@ def test_nothing_due_ends_with_0(once: Callable[..., Any]) -> None:
 
 
 def test_all_that_is_due_is_done(once: Callable[..., Any], conn: store.Connection) -> None:
-    runs = [store.enqueue(conn, "mail.send", {"to": f"{number}@example.org"}).id for number in range(5)]
+    runs = [admin.enqueue(conn, "mail.send", {"to": f"{number}@example.org"}).id for number in range(5)]
     done = once()
     assert (done.returncode, done.stdout) == (0, "5 succeeded, 0 failed\n"), done.stderr
-    assert [store.describe(conn, run)["state"] for run in runs] == ["succeeded"] * 5
+    assert [admin.describe(conn, run)["state"] for run in runs] == ["succeeded"] * 5
 
 
 def test_a_failed_attempt_ends_with_20(once: Callable[..., Any], conn: store.Connection) -> None:
-    store.enqueue(conn, "mail.send", {"to": "a@example.org"})
-    store.enqueue(conn, "mail.fail", {})
+    admin.enqueue(conn, "mail.send", {"to": "a@example.org"})
+    admin.enqueue(conn, "mail.fail", {})
     done = once("--json")
     assert done.returncode == 20
     answer = json.loads(done.stdout)
@@ -60,10 +61,10 @@ def test_a_failed_attempt_ends_with_20(once: Callable[..., Any], conn: store.Con
 
 
 def test_max_leaves_the_rest(once: Callable[..., Any], conn: store.Connection) -> None:
-    runs = [store.enqueue(conn, "mail.send", {"to": "a@example.org"}).id for _ in range(5)]
+    runs = [admin.enqueue(conn, "mail.send", {"to": "a@example.org"}).id for _ in range(5)]
     done = once("--max", "2")
     assert (done.returncode, done.stdout) == (0, "2 succeeded, 0 failed\n")
-    assert sorted(store.describe(conn, run)["state"] for run in runs) == ["pending"] * 3 + ["succeeded"] * 2
+    assert sorted(admin.describe(conn, run)["state"] for run in runs) == ["pending"] * 3 + ["succeeded"] * 2
 
 
 def test_a_database_that_does_not_answer_ends_with_69_in_time(once: Callable[..., Any], folder: Path) -> None:
@@ -86,14 +87,14 @@ def test_a_broken_configuration_ends_with_78(once: Callable[..., Any], folder: P
 
 
 def test_a_memory_limit_that_is_too_small_is_named(once: Callable[..., Any], conn: store.Connection) -> None:
-    store.enqueue(conn, "mail.send", {"to": "a@example.org"})  # with nothing due it ends before a child has come up
+    admin.enqueue(conn, "mail.send", {"to": "a@example.org"})  # with nothing due it ends before a child has come up
     done = once("--set", "children.max_rss=16MiB")
     assert done.returncode == 78
     assert "orbitd: children.max_rss: 16MiB is too little, a child that has run nothing yet has " in done.stderr
 
 
 def test_without_a_child_to_do_it_nothing_is_begun(once: Callable[..., Any], conn: store.Connection) -> None:
-    store.enqueue(conn, "mail.send", {"to": "a@example.org"})
+    admin.enqueue(conn, "mail.send", {"to": "a@example.org"})
     done = once("--set", "children.count=0")
     assert done.returncode == 78
     assert done.stderr == "orbitd: children.count is 0: nobody would do what is due\nhint: give at least one: --children 1\n"
@@ -101,7 +102,7 @@ def test_without_a_child_to_do_it_nothing_is_begun(once: Callable[..., Any], con
 
 
 def test_children_that_die_as_fast_as_they_come_are_an_error(once: Callable[..., Any], folder: Path, conn: store.Connection) -> None:
-    store.enqueue(conn, "mail.send", {"to": "a@example.org"})  # with nothing due it may end before they have died often enough
+    admin.enqueue(conn, "mail.send", {"to": "a@example.org"})  # with nothing due it may end before they have died often enough
     with (folder / "code" / "work.py").open("a") as code:
         code.write("\nimport os\nos.register_at_fork(after_in_child=lambda: os._exit(7))\n")
     done = once("--json", "--set", "restart.max_restarts=1", "--set", "restart.backoff_longest=10s")

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from orbitd import client, store
 from orbitd.client import Enqueued, Request, UsageError
 from orbitd.rules.states import RunState
-from orbitd.store import Connection, PipelineSpec
+from orbitd.store import Connection, PipelineSpec, admin
 from tests.support.postgres import Databases
 
 SIGNATURE = '{"required": ["tenant_id"], "optional": ["conn", "pipeline", "key"], "open": false}'
@@ -223,7 +223,7 @@ def test_a_run_exists_when_the_programs_transaction_commits(orbit: Connection, i
         many[2]: ({"tenant_id": 1}, None, None, 1, "billing"),
     }
     assert {run[0]: run[1:] for run in runs(orbit)} == stored
-    assert store.place(orbit, many[2]).state is RunState.SCHEDULED
+    assert admin.place(orbit, many[2]).state is RunState.SCHEDULED
 
 
 def test_a_run_never_exists_when_it_is_rolled_back(orbit: Connection, in_transaction: Callable[..., list[Any]]) -> None:

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from orbitd import store
 from orbitd.control.commands import Argument, Command, Kind
 from orbitd.ctl.completion import script
 from orbitd.ctl.parser import Flag, Program
 from orbitd.ctl.verbs import ORBITCTL
-from orbitd.store import hosts
+from orbitd.store import admin, hosts
 from orbitd.store.connection import Connection
 from orbitd.store.rows import PipelineSpec
 from tests.ctl.terminal import terminal
@@ -156,7 +155,7 @@ def test_runs_pipelines_and_queues_as_the_database_tells_them(
     anything = '{"required": [], "optional": [], "open": true}'
     names = {"invoice.sync": "billing", "lead.enrich": "leads", "$(touch here)": "`touch here`"}
     hosts.register_pipelines(conn, host, [PipelineSpec(name, queue, 0, anything, 3, 3) for name, queue in names.items()])
-    made = store.enqueue(conn, "invoice.sync", {})
+    made = admin.enqueue(conn, "invoice.sync", {})
     assert complete("cancel", "") == [str(made.id)]
     assert complete("enqueue", "") == ["invoice.sync", "lead.enrich"]
     assert complete("enqueue", "invoice.sync", "--queue", "") == ["billing", "leads"]

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from orbitd import store
-from orbitd.store import queries
+from orbitd.store import admin, queries
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually
 
@@ -50,7 +49,7 @@ def saboteur(ctx, n):
 def enqueue_together(daemon: Daemon, pipeline: str, *args: dict[str, Any]) -> list[int]:
     """All at once, so that one claim finds them all."""
     with daemon.database() as connection:
-        return store.enqueue_many(connection, [{"pipeline": pipeline, "args": each} for each in args])
+        return admin.enqueue_many(connection, [{"pipeline": pipeline, "args": each} for each in args])
 
 
 def batch_of(daemon: Daemon, run_id: int) -> int:

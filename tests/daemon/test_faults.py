@@ -12,6 +12,7 @@ from typing import Literal
 import pytest
 
 from orbitd import store
+from orbitd.store import admin
 from orbitd.system import process
 from orbitd.system.postgres import Cluster
 from tests.daemon.conftest import Begin
@@ -164,7 +165,7 @@ def test_a_restart_of_the_database_under_load_loses_nothing(
 ) -> None:
     daemon = begin_apart(WORK)
     with daemon.database() as connection:
-        store.enqueue_many(connection, [{"pipeline": "short"}] * 400)
+        admin.enqueue_many(connection, [{"pipeline": "short"}] * 400)
     for done in (50, 150):
         _await_outcomes(daemon, done)
         own_cluster.stop(mode)
@@ -175,7 +176,7 @@ def test_a_restart_of_the_database_under_load_loses_nothing(
 def test_a_thousand_runs_survive_a_storm_of_kills(begin: Begin) -> None:
     daemon = begin(WORK, **{"runs.max_crashes": 1000, "children.count": 3, "restart.min_uptime": "50ms"})
     with daemon.database() as connection:
-        store.enqueue_many(connection, [{"pipeline": "short"}] * 1000)
+        admin.enqueue_many(connection, [{"pipeline": "short"}] * 1000)
     open_before = open_descriptors(daemon)
     kills = _storm(daemon, daemon.child_pids)
     _await_all_done(daemon, 1000)
@@ -187,7 +188,7 @@ def test_a_thousand_runs_survive_a_storm_of_kills(begin: Begin) -> None:
 def test_a_storm_that_also_hits_arbiter_janitor_and_mold_loses_nothing(begin: Begin) -> None:
     daemon = begin(WORK, **{"runs.max_crashes": 1000, "host.lease": "3s", "host.beat": "500ms"})
     with daemon.database() as connection:
-        store.enqueue_many(connection, [{"pipeline": "short"}] * 1000)
+        admin.enqueue_many(connection, [{"pipeline": "short"}] * 1000)
     for role in ("janitor", "mold", "arbiter", "janitor", "arbiter", "mold"):
         _storm(daemon, daemon.child_pids, strokes=2)
         if role == "arbiter":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orbitd import store
+from orbitd.store import admin
 from orbitd.system import process
 from orbitd.system.postgres import Cluster
 from tests.daemon.conftest import Begin
@@ -84,7 +84,7 @@ def _signal_all(daemon: Daemon, pids: list[int], number: int) -> None:
 def test_two_daemons_share_the_work_and_one_stops_without_a_gap(begin: Begin) -> None:
     first, second = begin(WORK), begin(WORK)
     with first.database() as connection:
-        store.enqueue_many(connection, [{"pipeline": "quick"}] * 300)
+        admin.enqueue_many(connection, [{"pipeline": "quick"}] * 300)
     assert first.stop() == 0
     eventually(
         lambda: first.query("select count(*) as n from orbit.outcomes where outcome = 'succeeded'"), lambda rows: rows == [{"n": 300}]

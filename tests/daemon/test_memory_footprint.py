@@ -12,7 +12,7 @@ from tests.daemon.conftest import Begin
 
 pytestmark = pytest.mark.daemon
 
-FOR_PEOPLE = {"argparse", "secrets", "orbitd.client", "orbitd.store.deadletters", "orbitd.store.filters", "orbitd.store.lists"}
+FOR_PEOPLE = {"argparse", "secrets", "orbitd.client", "orbitd.store.admin", "orbitd.store.lists"}
 OF_THE_ARBITER = {
     "psutil",
     "orbitd.arbiter",
@@ -23,8 +23,8 @@ OF_THE_ARBITER = {
     "orbitd.rules.roster",
 }
 NOT_IN_A_CHILD = FOR_PEOPLE | OF_THE_ARBITER
-NOT_IN_THE_JANITOR = {*NOT_IN_A_CHILD, "hashlib", "orjson", "orbitd.child", "orbitd.mold", "orbitd.pipelines"}
-NOT_IN_THE_ARBITER = {"libcrypto", "libpq", "_asyncio", "_decimal", "_hashlib", "_ssl", "_zoneinfo", "orjson"}
+NOT_IN_THE_JANITOR = {*NOT_IN_A_CHILD, "hashlib", "orbitd.child", "orbitd.mold", "orbitd.pipelines"}
+NOT_IN_THE_ARBITER = {"libcrypto", "libpq", "_asyncio", "_decimal", "_hashlib", "_ssl", "_zoneinfo"}
 """Files that it would have mapped."""
 
 LISTS = """

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from orbitd import store
+from orbitd.store import admin
 from orbitd.system.postgres import Cluster
 from tests.daemon.conftest import Begin
 from tests.support.addresses import around, through
@@ -99,7 +100,7 @@ def test_after_an_outage_the_children_do_not_all_connect_at_once(begin: Begin, o
     daemon.await_status(lambda status: status["state"] == "waiting_database")
     own_cluster.start()
     with daemon.database() as connection:  # for whoever has nothing to do finds out only when there is work
-        store.enqueue_many(connection, [{"pipeline": "quick"}] * 100)
+        admin.enqueue_many(connection, [{"pipeline": "quick"}] * 100)
     connected = "SELECT extract(epoch FROM backend_start)::float8 AS at FROM pg_stat_activity WHERE application_name LIKE %s"
     times = [row["at"] for row in eventually(lambda: daemon.query(connected, ["orbitd% slot %"]), lambda rows: len(rows) == 16)]
     assert max(times) - min(times) > 0.2

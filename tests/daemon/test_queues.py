@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orbitd import store
+from orbitd.store import admin
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually
 
@@ -23,7 +23,7 @@ WORK = """
 
 def enqueue(daemon: Daemon, pipeline: str, queue: str | None = None) -> int:
     with daemon.database() as connection:
-        return store.enqueue(connection, pipeline, {}, queue=queue).id
+        return admin.enqueue(connection, pipeline, {}, queue=queue).id
 
 
 def host_of(daemon: Daemon, run_id: int) -> str:

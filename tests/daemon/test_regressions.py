@@ -14,9 +14,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orbitd import store
 from orbitd.control import client
 from orbitd.errors import OrbitError, WaitTimeout
+from orbitd.store import admin
 from orbitd.system import process
 from orbitd.system.postgres import Cluster
 from tests.daemon.conftest import Begin
@@ -287,7 +287,7 @@ def test_a_cancelled_run_that_swallows_it_is_killed(begin: Begin) -> None:
     run_id = daemon.enqueue("swallows")
     daemon.slot_running(run_id)
     with daemon.database() as connection:
-        store.cancel(connection, run_id, "a test")
+        admin.cancel(connection, run_id, "a test")
     daemon.await_run(run_id, "cancelled")
 
 
@@ -409,7 +409,7 @@ def test_who_cancelled_a_running_run_and_why_stands_with_it(begin: Begin) -> Non
     run_id = daemon.enqueue("holds", until="never")
     daemon.slot_running(run_id)
     with daemon.database() as connection:
-        store.cancel(connection, run_id, "ann", "no longer wanted")
+        admin.cancel(connection, run_id, "ann", "no longer wanted")
     assert daemon.await_run(run_id, "cancelled")["error"] == "cancelled by ann: no longer wanted"
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from orbitd import store
+from orbitd.store import admin
 from orbitd.system.postgres import Cluster
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually, kill_process_of
@@ -68,7 +69,7 @@ class Soak:
 
     def enqueue(self, count: int) -> None:
         with self.daemon.database() as connection:
-            store.enqueue_many(connection, [{"pipeline": "quick"}] * count)
+            admin.enqueue_many(connection, [{"pipeline": "quick"}] * count)
         self.asked += count
 
     def unfinished(self) -> int:

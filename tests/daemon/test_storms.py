@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import pytest
 
-from orbitd import store
+from orbitd.store import admin
 from tests.daemon.conftest import Begin
 from tests.support.daemon import Daemon, eventually, kill_process_of
 from tests.support.leftovers import assert_nothing_is_left_over, living_in, open_descriptors
@@ -99,7 +99,7 @@ class Storm:
     def enqueue(self) -> None:
         """More to do."""
         with self.daemon.database() as connection:
-            store.enqueue_many(connection, [{"pipeline": "writes"}] * RUNS_A_STROKE)
+            admin.enqueue_many(connection, [{"pipeline": "writes"}] * RUNS_A_STROKE)
         self.runs += RUNS_A_STROKE
 
 

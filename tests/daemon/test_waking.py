@@ -7,9 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orbitd import store
 from orbitd.rules.waking import TRAFFIC
-from orbitd.store import Connection
+from orbitd.store import Connection, admin
 from tests.daemon.conftest import Begin
 from tests.support.addresses import around
 from tests.support.daemon import Daemon, eventually, kill_process_of
@@ -37,9 +36,9 @@ def open_producer(daemon: Daemon, producer: Connection) -> int:
     def attempt() -> int | None:
         with daemon.database() as connection, connection.transaction():
             for _ in range(TRAFFIC):
-                store.enqueue(connection, "quick")
+                admin.enqueue(connection, "quick")
         producer.execute("BEGIN")
-        run_id = store.enqueue(producer, "quick").id
+        run_id = admin.enqueue(producer, "quick").id
         if not is_asleep(producer):
             return run_id
         producer.execute("ROLLBACK")
@@ -79,7 +78,7 @@ def test_a_child_that_becomes_idle_while_nobody_rings_is_woken_all_the_same(begi
         daemon.slot_running(run_id)
     with daemon.database() as connection:  # all are busy: the bells that ring now are the last
         with connection.transaction():
-            held += [store.enqueue(connection, "holds", {"until": str(tmp_path / "done")}).id for _ in range(TRAFFIC)]
+            held += [admin.enqueue(connection, "holds", {"until": str(tmp_path / "done")}).id for _ in range(TRAFFIC)]
         eventually(lambda: not is_asleep(connection))
     (tmp_path / "done").touch()
     for run_id in held:

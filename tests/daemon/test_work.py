@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orbitd import store
 from orbitd.errors import UsageError
+from orbitd.store import admin
 from tests.daemon.conftest import Begin
 from tests.support.daemon import eventually
 
@@ -40,7 +40,7 @@ def test_with_all_bells_lost_a_run_waits_for_the_poll_and_no_longer(begin: Begin
 def test_many_runs_are_each_done_once(begin: Begin) -> None:
     daemon = begin(ADD)
     with daemon.database() as connection:
-        ids = store.enqueue_many(connection, [{"pipeline": "math.add", "args": {"a": number}} for number in range(300)])
+        ids = admin.enqueue_many(connection, [{"pipeline": "math.add", "args": {"a": number}} for number in range(300)])
     rows = eventually(
         lambda: daemon.query("select run_id, result::text as result from orbit.outcomes where outcome = 'succeeded'"),
         lambda rows: len(rows) == 300,
@@ -127,7 +127,7 @@ def test_permanent_ends_it_at_once_and_snooze_costs_no_attempt(begin: Begin) -> 
 def test_arguments_that_do_not_fit_are_refused_at_enqueue_and_by_the_child(begin: Begin) -> None:
     daemon = begin(ADD)
     with daemon.database() as connection, pytest.raises(UsageError, match="c"):
-        store.enqueue(connection, "math.add", {"a": 1, "c": 2})
+        admin.enqueue(connection, "math.add", {"a": 1, "c": 2})
     daemon.execute("""update orbit.pipelines set signature = '{"required": [], "optional": [], "open": true}'""")
     run = daemon.await_run(daemon.enqueue("math.add", a="two"), "failed")
     assert [attempt["cause"] for attempt in run["attempts"]] == ["bad_args"]
@@ -180,7 +180,7 @@ def test_a_running_run_is_cancelled_and_its_finally_runs(begin: Begin) -> None:
     run_id = daemon.enqueue("endless", mark=str(mark))
     daemon.slot_running(run_id)
     with daemon.database() as connection:
-        assert store.cancel(connection, run_id, "a test", "enough") == "cancelling"
+        assert admin.cancel(connection, run_id, "a test", "enough") == "cancelling"
     run = daemon.await_run(run_id, "cancelled")
     assert mark.exists()
     assert run["attempts"][0]["cause"] == "cancelled"
@@ -190,7 +190,7 @@ def test_a_pending_run_is_cancelled_on_the_spot(begin: Begin) -> None:
     daemon = begin(ADD, **{"children.count": 0})
     run_id = daemon.enqueue("math.add", a=1)
     with daemon.database() as connection:
-        assert store.cancel(connection, run_id, "a test") == "cancelled"
+        assert admin.cancel(connection, run_id, "a test") == "cancelled"
     assert daemon.describe(run_id)["state"] == "cancelled"
 
 

@@ -22,7 +22,8 @@ import pytest
 from examples.leads.leads import files, letter, tables, website
 from examples.leads.leads.lead import BROKEN_EVERY, Lead, checked, generated
 from examples.leads.leads.post import MailFolder, MailServer
-from orbitd import Permanent, Retry, store
+from orbitd import Permanent, Retry
+from orbitd.store import admin
 from tests.support import smtp
 from tests.support.daemon import Daemon, eventually, kill_process_of
 from tests.support.smtp import FAREWELL, GREETING, HANG_UP, LETTER, RECIPIENT, mail_server
@@ -283,7 +284,7 @@ def daemon(folder: Path, dsn: str) -> Iterator[Daemon]:
 
 def _enqueue(daemon: Daemon, numbers: range) -> None:
     with daemon.database() as connection:
-        store.enqueue_many(connection, [{"pipeline": "lead.intake", "args": {"n": number}} for number in numbers])
+        admin.enqueue_many(connection, [{"pipeline": "lead.intake", "args": {"n": number}} for number in numbers])
 
 
 def _await_quiet(daemon: Daemon) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orbitd import store
+from orbitd.store import admin
 from tests.store.fleet import Fleet
 
 DAY_SECONDS = 86400.0
@@ -45,7 +45,7 @@ def age(fleet: Fleet, run_id: int, days: int) -> int:
 
 def enqueue_aged(fleet: Fleet, number: int, days: int) -> None:
     """Enqueue so many runs of a pipeline that nobody has registered, into a database with no others of it."""
-    ids = store.enqueue_many(fleet.conn, [{"pipeline": "bulk"}] * number)
+    ids = admin.enqueue_many(fleet.conn, [{"pipeline": "bulk"}] * number)
     fleet.conn.execute("UPDATE orbit.live SET run_id = run_id - (%s::bigint << 39) WHERE run_id = ANY (%s)", [days, ids])
     fleet.conn.execute("UPDATE orbit.runs SET id = id - (%s::bigint << 39) WHERE id = ANY (%s)", [days, ids])
 

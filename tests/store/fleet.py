@@ -16,7 +16,8 @@ from typing import Generic, Self, TypeVar
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Ask, Claimed, Connection, Enqueued, Failure, Fence, FinishedAndClaimed, Mode, PipelineSpec, Report
+from orbitd.store import Ask, Claimed, Connection, Failure, Fence, FinishedAndClaimed, Mode, PipelineSpec, Report, admin
+from orbitd.store.admin import Enqueued
 from tests.support.addresses import around
 
 T = TypeVar("T")
@@ -144,7 +145,7 @@ class Fleet:
         return self.ask(pipeline, key, in_seconds).id
 
     def ask(self, pipeline: str, key: str | None = None, in_seconds: float | None = None) -> Enqueued:
-        return store.enqueue(self.conn, pipeline, {"n": 1}, key=key, in_seconds=in_seconds)
+        return admin.enqueue(self.conn, pipeline, {"n": 1}, key=key, in_seconds=in_seconds)
 
     def twin(self, of: int, pipeline: str, key: str | None = None) -> int:
         """A run in another lane, with the number that this one of `live` has in its own: as after a failover that lost numbers."""
@@ -182,7 +183,7 @@ class Fleet:
             store.end_host(self.conn, boot_id, "stopped", mode)
 
     def state(self, run_id: int) -> RunState:
-        return store.place(self.conn, run_id).state
+        return admin.place(self.conn, run_id).state
 
     def value(self, query: str, *parameters: object) -> object:
         return self.conn.execute(query.encode(), parameters or None).fetchall()[0][0]

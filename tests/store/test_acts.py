@@ -12,7 +12,7 @@ from orbitd import store
 from orbitd.errors import Conflict, NoSuchObject, UsageError
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Fence, Pinned, Report
+from orbitd.store import Fence, Pinned, Report, admin
 from tests.store.fleet import FAILURE, Child, Fleet
 
 HOSTILE = ["a\0b", "\ud800", "%s %(x)s {}", "'; drop table orbit.runs; --", "x" * 100_000, "\u2028\x1b[2J", ""]
@@ -20,12 +20,12 @@ HOSTILE = ["a\0b", "\ud800", "%s %(x)s {}", "'; drop table orbit.runs; --", "x" 
 Doing = Callable[[Fleet, int, Pinned | None], object]
 
 ACTS: dict[str, Doing] = {
-    "cancel": lambda fleet, run_id, expect: store.cancel(fleet.conn, run_id, "anna", expect=expect),
-    "retry": lambda fleet, run_id, expect: store.retry(fleet.conn, run_id, "anna", expect=expect),
-    "resume": lambda fleet, run_id, expect: store.resume(fleet.conn, run_id, "anna", expect=expect),
-    "rerun": lambda fleet, run_id, expect: store.rerun(fleet.conn, run_id, "anna", expect=expect),
-    "resolve": lambda fleet, run_id, expect: store.dlq_resolve(fleet.conn, run_id, "anna", expect=expect),
-    "delete": lambda fleet, run_id, expect: store.dlq_delete(fleet.conn, run_id, expect=expect),
+    "cancel": lambda fleet, run_id, expect: admin.cancel(fleet.conn, run_id, "anna", expect=expect),
+    "retry": lambda fleet, run_id, expect: admin.retry(fleet.conn, run_id, "anna", expect=expect),
+    "resume": lambda fleet, run_id, expect: admin.resume(fleet.conn, run_id, "anna", expect=expect),
+    "rerun": lambda fleet, run_id, expect: admin.rerun(fleet.conn, run_id, "anna", expect=expect),
+    "resolve": lambda fleet, run_id, expect: admin.dlq_resolve(fleet.conn, run_id, "anna", expect=expect),
+    "delete": lambda fleet, run_id, expect: admin.dlq_delete(fleet.conn, run_id, expect=expect),
 }
 
 ALLOWED = {
@@ -39,17 +39,17 @@ ALLOWED = {
 
 
 def failed_run(fleet: Fleet, child: Child, **how: Any) -> int:
-    run_id = store.enqueue(fleet.conn, "p", {"n": 1}, **how).id
+    run_id = admin.enqueue(fleet.conn, "p", {"n": 1}, **how).id
     child.finish(Report.failed(child.must_claim().fence, FAILURE))
     return run_id
 
 
 def log(fleet: Fleet, run_id: int) -> list[str]:
-    return [line["message"] for line in store.read_logs(fleet.conn, run_id)]
+    return [line["message"] for line in admin.read_logs(fleet.conn, run_id)]
 
 
 def pin(fleet: Fleet, run_id: int) -> Pinned:
-    (pinned,) = store.pins_of(fleet.conn, [run_id])
+    (pinned,) = admin.pins_of(fleet.conn, [run_id])
     return pinned
 
 
@@ -99,10 +99,10 @@ def test_nothing_is_done_to_a_run_that_does_not_exist(unwritten: Fleet, act: str
 def test_what_a_person_writes_with_an_act_may_be_any_text(fleet: Fleet, text: str) -> None:
     child = fleet.worker("p")
     run_id = failed_run(fleet, child)
-    store.dlq_resolve(fleet.conn, run_id, text, text)
-    store.rerun(fleet.conn, run_id, text, text)
-    store.retry(fleet.conn, run_id, text, text)
-    store.cancel(fleet.conn, run_id, text, text)
+    admin.dlq_resolve(fleet.conn, run_id, text, text)
+    admin.rerun(fleet.conn, run_id, text, text)
+    admin.retry(fleet.conn, run_id, text, text)
+    admin.cancel(fleet.conn, run_id, text, text)
     assert log(fleet, run_id)[0].startswith("retried by ")
     fleet.check_settled()
 
@@ -113,12 +113,12 @@ def test_what_a_person_writes_with_an_act_may_be_any_text(fleet: Fleet, text: st
 def test_a_failed_run_is_tried_again_with_all_its_attempts_and_its_steps(fleet: Fleet) -> None:
     fleet.limits = (2, 2)
     child = fleet.worker("p")
-    run_id = store.enqueue(fleet.conn, "p", {"n": 1}, tenant="t").id
+    run_id = admin.enqueue(fleet.conn, "p", {"n": 1}, tenant="t").id
     fence = child.must_claim().fence
     store.record_step(child.conn, fence, "load", "[1]", 0.5)
     child.finish(Report.failed(fence, FAILURE))
-    assert store.retry(fleet.conn, run_id, "anna", "mended") == "pending"
-    assert store.dlq_list(fleet.conn).items == []
+    assert admin.retry(fleet.conn, run_id, "anna", "mended") == "pending"
+    assert admin.dlq_list(fleet.conn).items == []
     again = child.must_claim()
     assert (again.run_id, again.attempt, again.errors, again.crashes, again.tenant) == (run_id, 2, 0, 0, "t")
     assert store.load_steps(fleet.conn, run_id) == {"load": "[1]"}
@@ -131,12 +131,12 @@ def test_a_failed_run_is_tried_again_with_all_its_attempts_and_its_steps(fleet: 
 def test_a_run_that_fails_again_is_in_the_dead_letter_queue_again_with_all_its_attempts(fleet: Fleet) -> None:
     child = fleet.worker("p")
     run_id = failed_run(fleet, child)
-    store.retry(fleet.conn, run_id, "anna")
+    admin.retry(fleet.conn, run_id, "anna")
     child.finish(Report.failed(child.must_claim().fence, FAILURE))
-    letter = store.dlq_show(fleet.conn, run_id)
+    letter = admin.dlq_show(fleet.conn, run_id)
     assert [attempt["attempt"] for attempt in letter["attempts"]] == [1, 2]
     assert (letter["attempt"], letter["errors"], letter["resolved"]) == (2, 1, False)
-    store.retry(fleet.conn, run_id, "anna")
+    admin.retry(fleet.conn, run_id, "anna")
     assert child.succeed(child.must_claim().fence)
     assert fleet.state(run_id) is RunState.SUCCEEDED
     fleet.check_settled()
@@ -146,22 +146,22 @@ def test_a_retried_run_goes_to_the_lane_it_came_from(fleet: Fleet) -> None:
     child = fleet.worker("p")
     fleet.host("another")
     for pipeline, priority, queue in (("another", 2, "special"), ("p", 2, "other"), ("p", 1, "special")):
-        store.enqueue(fleet.conn, pipeline, priority=priority, queue=queue)
-    run_id = store.enqueue(fleet.conn, "p", priority=2, queue="special").id
+        admin.enqueue(fleet.conn, pipeline, priority=priority, queue=queue)
+    run_id = admin.enqueue(fleet.conn, "p", priority=2, queue="special").id
     store.beat(fleet.conn, child.host_id, 20)
-    lane = store.place(fleet.conn, run_id).lane
+    lane = admin.place(fleet.conn, run_id).lane
     assert lane is not None
     child.lanes = [lane]
     child.finish(Report.failed(child.must_claim().fence, FAILURE))
-    store.retry(fleet.conn, run_id, "anna")
-    assert store.place(fleet.conn, run_id).lane == lane
-    assert store.describe(fleet.conn, run_id)["priority"] == 2
+    admin.retry(fleet.conn, run_id, "anna")
+    assert admin.place(fleet.conn, run_id).lane == lane
+    assert admin.describe(fleet.conn, run_id)["priority"] == 2
 
 
 def test_a_retried_run_takes_its_key_again(fleet: Fleet) -> None:
     run_id = failed_run(fleet, fleet.worker("p"), key="k")
-    store.retry(fleet.conn, run_id, "anna")
-    assert fleet.ask("p", key="k") == store.Enqueued(run_id, False, RunState.PENDING)
+    admin.retry(fleet.conn, run_id, "anna")
+    assert fleet.ask("p", key="k") == admin.Enqueued(run_id, False, RunState.PENDING)
     child = fleet.worker("p")
     child.succeed(child.must_claim().fence)
     assert fleet.ask("p", key="k").created
@@ -172,7 +172,7 @@ def test_a_failed_run_whose_key_another_one_has_now_is_left_where_it_is(fleet: F
     run_id = failed_run(fleet, fleet.worker("p"), key="k")
     rival = fleet.enqueue("p", key="k")
     with pytest.raises(Conflict, match=f'its key "k" belongs to run {short_id(rival)} now') as refusal:
-        store.retry(fleet.conn, run_id, "anna")
+        admin.retry(fleet.conn, run_id, "anna")
     assert refusal.value.hint == f"`orbitctl rerun {short_id(run_id)}` makes a new run of it, without the key"
     assert fleet.state(run_id) is RunState.FAILED
     fleet.check_settled()
@@ -182,16 +182,16 @@ def test_a_run_that_waits_out_a_delay_is_due_at_once_and_keeps_its_counters(flee
     child = fleet.worker("p")
     run_id = fleet.enqueue("p")
     child.finish(Report.retry(child.must_claim().fence, 3600, FAILURE))
-    assert store.retry(fleet.conn, run_id, "anna") == "pending"
+    assert admin.retry(fleet.conn, run_id, "anna") == "pending"
     assert child.must_claim().errors == 1
 
 
 def test_an_act_done_twice_is_done_once(fleet: Fleet) -> None:
     child = fleet.worker("p")
     run_id = failed_run(fleet, child)
-    assert [store.retry(fleet.conn, run_id, "anna") for _ in range(2)] == ["pending", "pending"]
+    assert [admin.retry(fleet.conn, run_id, "anna") for _ in range(2)] == ["pending", "pending"]
     child.must_claim()
-    assert store.retry(fleet.conn, run_id, "anna") == store.resume(fleet.conn, run_id, "anna") == "running"
+    assert admin.retry(fleet.conn, run_id, "anna") == admin.resume(fleet.conn, run_id, "anna") == "running"
     assert log(fleet, run_id) == ["retried by anna"]
     fleet.check()
 
@@ -202,7 +202,7 @@ def test_a_held_run_is_resumed_with_a_line_in_its_log(fleet: Fleet) -> None:
     fence = child.must_claim().fence
     store.append_logs(child.conn, fence, [("2026-01-01T00:00:00Z", "info", "its own")])
     fleet.crash(child, fence, mode="hold")
-    assert store.resume(fleet.conn, run_id, "anna") == "pending"
+    assert admin.resume(fleet.conn, run_id, "anna") == "pending"
     assert log(fleet, run_id) == ["its own", "resumed by anna"]
     child = fleet.worker("p")
     store.append_logs(child.conn, child.must_claim().fence, [("2026-01-01T00:00:00Z", "info", "and again")])
@@ -226,7 +226,7 @@ def test_a_line_of_a_ghost_does_not_hinder_an_act(fleet: Fleet) -> None:
             charge=Charge.NONE,
             mode="hold",
         )
-        resumed = fleet.in_background(operator, lambda: store.resume(operator, run_id, "anna"))
+        resumed = fleet.in_background(operator, lambda: admin.resume(operator, run_id, "anna"))
         resumed.until_blocked()
     assert resumed.result() == "pending"
     assert log(fleet, run_id) == ["late", "resumed by anna"]
@@ -239,10 +239,10 @@ def test_a_rerun_is_a_new_run_of_the_same_work(fleet: Fleet) -> None:
     child = fleet.worker("p")
     fleet.enqueue("other", in_seconds=3600)
     how: dict[str, Any] = {"tenant": "t", "priority": 1, "queue": "special", "key": "k"}
-    run_id = store.enqueue(fleet.conn, "p", {"a": [1, None]}, **how).id
-    store.cancel(fleet.conn, run_id, "anna")
-    new = store.rerun(fleet.conn, run_id, "otto", "wanted after all")
-    before, after = store.describe(fleet.conn, run_id), store.describe(fleet.conn, new)
+    run_id = admin.enqueue(fleet.conn, "p", {"a": [1, None]}, **how).id
+    admin.cancel(fleet.conn, run_id, "anna")
+    new = admin.rerun(fleet.conn, run_id, "otto", "wanted after all")
+    before, after = admin.describe(fleet.conn, run_id), admin.describe(fleet.conn, new)
     same = ("pipeline", "queue", "priority", "tenant", "args")
     assert [after[name] for name in same] == [before[name] for name in same]
     assert (after["state"], after["key"], before["key"], before["state"]) == ("pending", None, "k", "cancelled")
@@ -256,10 +256,10 @@ def test_a_rerun_is_a_new_run_of_the_same_work(fleet: Fleet) -> None:
 def test_a_rerun_whose_arguments_its_pipeline_takes_no_more_is_refused(fleet: Fleet) -> None:
     host = fleet.host("p")
     run_id = fleet.enqueue("p")
-    store.cancel(fleet.conn, run_id, "anna")
+    admin.cancel(fleet.conn, run_id, "anna")
     store.register_pipelines(fleet.conn, host, [store.PipelineSpec("p", "default", 0, '{"required": ["m"]}', 3, 3)])
     with pytest.raises(UsageError, match='"p" needs the argument "m"'):
-        store.rerun(fleet.conn, run_id, "anna")
+        admin.rerun(fleet.conn, run_id, "anna")
 
 
 # --- two at once ---
@@ -270,7 +270,7 @@ def test_a_pinned_cancel_lets_a_run_be_that_was_claimed_meanwhile(fleet: Fleet) 
     chosen = pin(fleet, fleet.enqueue("p"))
     with child.conn.transaction():
         child.must_claim()
-        cancel = fleet.in_background(operator, lambda: store.cancel(operator, chosen.run_id, "anna", expect=chosen))
+        cancel = fleet.in_background(operator, lambda: admin.cancel(operator, chosen.run_id, "anna", expect=chosen))
         cancel.until_blocked()
     with pytest.raises(Conflict, match="from pending, attempt 0, to running, attempt 1"):
         cancel.result()
@@ -320,7 +320,7 @@ def test_a_later_attempt_in_the_same_place_is_not_taken_for_the_chosen_one(fleet
             query = "SELECT lane, seq, run_id, token FROM orbit.live"
             after.finish(Report.interrupted(Fence(*after.conn.execute(query).fetchall()[0]), FAILURE))
         elif state is not RunState.PENDING:
-            store.retry(after.conn, chosen.run_id, "otto")
+            admin.retry(after.conn, chosen.run_id, "otto")
         go_to(fleet, after, state)
     with pytest.raises(Conflict, match=f"from {state}, attempt 1, to {state}, attempt 2"):
         doing.result()
@@ -333,8 +333,8 @@ def test_of_two_retries_at_once_one_moves_the_run_and_the_pinned_other_is_refuse
     run_id = failed_run(fleet, fleet.worker("p"), key="k")
     chosen = pin(fleet, run_id)
     with one.transaction():
-        assert store.retry(one, run_id, "anna", expect=chosen) == "pending"
-        second = fleet.in_background(other, lambda: store.retry(other, run_id, "otto", expect=chosen))
+        assert admin.retry(one, run_id, "anna", expect=chosen) == "pending"
+        second = fleet.in_background(other, lambda: admin.retry(other, run_id, "otto", expect=chosen))
         second.until_blocked()
     with pytest.raises(Conflict, match="has changed"):
         second.result()
@@ -347,8 +347,8 @@ def test_a_retry_waits_for_a_producer_with_its_key(fleet: Fleet, ending: str) ->
     producer, operator = fleet.connect(), fleet.connect()
     run_id = failed_run(fleet, fleet.worker("p"), key="k")
     with producer.transaction(force_rollback=ending == "rollback"):
-        store.enqueue(producer, "p", {"n": 1}, key="k")
-        retry = fleet.in_background(operator, lambda: store.retry(operator, run_id, "anna"))
+        admin.enqueue(producer, "p", {"n": 1}, key="k")
+        retry = fleet.in_background(operator, lambda: admin.retry(operator, run_id, "anna"))
         retry.until_blocked()
     if ending == "rollback":
         assert retry.result() == "pending"
@@ -365,6 +365,6 @@ def test_a_ghost_cannot_report_a_run_that_was_retried(fleet: Fleet) -> None:
     fence: Fence = child.must_claim().fence
     fleet.crash(child, fence)
     assert fleet.state(run_id) is RunState.FAILED
-    store.retry(fleet.conn, run_id, "anna")
+    admin.retry(fleet.conn, run_id, "anna")
     assert not child.succeed(fence)
     assert fleet.state(run_id) is RunState.PENDING

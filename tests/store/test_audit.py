@@ -6,23 +6,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orbitd import store
 from orbitd.rules.states import Finding, RunState
-from orbitd.store import Report, auditing
+from orbitd.store import Report, admin, auditing
 from tests.store.fleet import FAILURE, Fleet
 
 
 def found(fleet: Fleet) -> dict[Finding, int]:
-    return dict(store.audit(fleet.conn).counts)
+    return dict(admin.audit(fleet.conn).counts)
 
 
 def test_nothing_is_wrong_with_runs_in_every_state(fleet: Fleet, one_of_each: dict[RunState, int]) -> None:
     child = fleet.worker("p")
     fleet.enqueue("p", key="k")
     asked_to_end = child.must_claim()
-    store.cancel(fleet.conn, asked_to_end.run_id, "anna")
-    store.retry(fleet.conn, one_of_each[RunState.FAILED], "anna")
-    result = store.audit(fleet.conn)
+    admin.cancel(fleet.conn, asked_to_end.run_id, "anna")
+    admin.retry(fleet.conn, one_of_each[RunState.FAILED], "anna")
+    result = admin.audit(fleet.conn)
     assert (result.counts, result.items) == ({}, [])
     assert result.looked_at["runs"] == len(one_of_each) + 1
     assert (result.looked_at["live"], result.looked_at["delayed"], result.looked_at["interrupted"]) == (4, 1, 1)
@@ -106,10 +105,10 @@ def test_what_the_dead_have_held_for_less_than_a_minute_is_on_its_way_back(fleet
 def test_more_than_a_page_is_looked_at_and_all_is_counted(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auditing, "_LOOK_AT_ONCE", 3)
     monkeypatch.setattr(auditing, "MOST_FOUND", 5)
-    store.enqueue_many(fleet.conn, [{"pipeline": "p", "key": f"k{n}"} for n in range(8)])
+    admin.enqueue_many(fleet.conn, [{"pipeline": "p", "key": f"k{n}"} for n in range(8)])
     assert found(fleet) == {}
     fleet.conn.execute("DELETE FROM orbit.live; DELETE FROM orbit.keys")
-    result = store.audit(fleet.conn)
+    result = admin.audit(fleet.conn)
     assert result.looked_at["runs"] == result.counts[Finding.LOST] == 8
     assert len(result.items) == 5
 
@@ -117,8 +116,8 @@ def test_more_than_a_page_is_looked_at_and_all_is_counted(fleet: Fleet, monkeypa
 def test_since_leaves_older_runs_alone(fleet: Fleet) -> None:
     fleet.enqueue("p")
     fleet.conn.execute("DELETE FROM orbit.live")
-    assert store.audit(fleet.conn, datetime.now(UTC) - timedelta(hours=1)).counts == {Finding.LOST: 1}
-    assert store.audit(fleet.conn, datetime.now(UTC) + timedelta(days=2)).counts == {}
+    assert admin.audit(fleet.conn, datetime.now(UTC) - timedelta(hours=1)).counts == {Finding.LOST: 1}
+    assert admin.audit(fleet.conn, datetime.now(UTC) + timedelta(days=2)).counts == {}
 
 
 def test_it_only_reads_and_waits_for_nobody(fleet: Fleet) -> None:
@@ -129,6 +128,6 @@ def test_it_only_reads_and_waits_for_nobody(fleet: Fleet) -> None:
     other.execute("SET default_transaction_read_only = on")
     with child.conn.transaction():
         child.finish(Report.failed(fence, FAILURE))
-        assert store.audit(other).counts == {}
-    assert store.audit(other).counts == {}
+        assert admin.audit(other).counts == {}
+    assert admin.audit(other).counts == {}
     assert fleet.state(run_id) is RunState.FAILED

@@ -8,7 +8,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Ask, Claimed, Failure, Report
+from orbitd.store import Ask, Claimed, Failure, Report, admin
 from tests.store.fleet import FAILURE, Child, Fleet
 
 
@@ -44,7 +44,7 @@ def test_a_batch_goes_each_its_way_and_brings_the_next(fleet: Fleet) -> None:
     child = fleet.worker("p")
     ids = [fleet.enqueue("p", key=str(n)) for n in range(7)]
     runs = claim_many(child, 6)
-    store.cancel(fleet.conn, ids[5], "anna")
+    admin.cancel(fleet.conn, ids[5], "anna")
     reports = [
         Report.succeeded(runs[0].fence, '{"text": "a \\"quoted\\\\ {word}\\""}'),
         Report.retry(runs[1].fence, 3600, FAILURE),
@@ -65,7 +65,7 @@ def test_a_batch_goes_each_its_way_and_brings_the_next(fleet: Fleet) -> None:
         RunState.CANCELLED,
         RunState.RUNNING,
     ]
-    assert store.describe(fleet.conn, ids[0])["result"] == {"text": 'a "quoted\\ {word}"'}
+    assert admin.describe(fleet.conn, ids[0])["result"] == {"text": 'a "quoted\\ {word}"'}
     took = fleet.rows("SELECT round(extract(epoch FROM finished_at - started_at)) FROM orbit.outcomes ORDER BY run_id")
     assert took[4] == (60,)
     assert fleet.value("SELECT count(*) FROM orbit.outcomes") == 6
@@ -177,7 +177,7 @@ def test_a_run_that_is_handed_back_after_its_cancel_was_asked_for_ends_as_cancel
     child = fleet.worker("p")
     ids = [fleet.enqueue("p") for _ in range(2)]
     runs = claim_many(child, 2)
-    assert store.cancel(fleet.conn, ids[1], "anna") == "cancelling"
+    assert admin.cancel(fleet.conn, ids[1], "anna") == "cancelling"
     store.release(child.conn, [runs[1].fence])
     assert fleet.state(ids[1]) is RunState.CANCELLED
     fleet.check()
@@ -188,5 +188,5 @@ def test_the_texts_of_a_failure_arrive_as_they_are(fleet: Fleet, failure: Failur
     child = fleet.worker("p")
     run_id = fleet.enqueue("p")
     child.finish(Report.failed(child.must_claim().fence, failure))
-    (attempt,) = store.describe(fleet.conn, run_id)["attempts"]
+    (attempt,) = admin.describe(fleet.conn, run_id)["attempts"]
     assert (attempt["error"], attempt["traceback"], attempt["stack"]) == (failure.error, failure.traceback, failure.stack)

@@ -12,7 +12,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Outcome, Report
+from orbitd.store import Outcome, Report, admin
 from tests.store.fleet import FAILURE, Fleet
 
 _COLUMNS = {"runs": "id"} | dict.fromkeys(
@@ -60,7 +60,7 @@ class Scene:
             match state:
                 case RunState.RUNNING:
                     self.running = run
-                    store.cancel(fleet.conn, run, "anna")
+                    admin.cancel(fleet.conn, run, "anna")
                     holder = fleet.child(self.other.host_id, "q")
                 case RunState.INTERRUPTED:
                     fleet.crash(holder, claimed.fence, mode="hold")
@@ -74,7 +74,7 @@ class Scene:
                 case RunState.CANCELLED:
                     holder.finish(Report.cancelled(claimed.fence))
             if state is RunState.PENDING:
-                store.retry(fleet.conn, run, "anna")
+                admin.retry(fleet.conn, run, "anna")
         return [*made, fleet.enqueue("p", key="k8", in_seconds=3600)]
 
     def rows(self) -> dict[str, list[object]]:
@@ -100,7 +100,7 @@ def finished(report: Callable[[store.Fence], Report], *, asked_to_end: bool = Fa
     def act(scene: Scene) -> None:
         fence = claimed(scene).fence
         if asked_to_end:
-            store.cancel(scene.fleet.conn, scene.run, "ben", "enough")
+            admin.cancel(scene.fleet.conn, scene.run, "ben", "enough")
         assert scene.child.finish(report(fence))
         assert scene.child.finish(report(fence)), "the very report again"
         other = Report.cancelled if report(fence).outcome == Outcome.FAILED else lambda fence: Report.failed(fence, FAILURE)
@@ -144,17 +144,17 @@ def is_in(state: RunState, act: Callable[[Scene], object]) -> Callable[[Scene], 
 
 
 def cancel(scene: Scene) -> None:
-    if store.cancel(scene.fleet.conn, scene.run, "ben") == "cancelled":
+    if admin.cancel(scene.fleet.conn, scene.run, "ben") == "cancelled":
         error = "SELECT error FROM orbit.outcomes WHERE run_id = %s AND outcome = 'cancelled'"
         assert scene.fleet.value(error, scene.run) == "cancelled by ben"
 
 
 def retry(scene: Scene) -> None:
-    assert store.retry(scene.fleet.conn, scene.run, "ben") == "pending"
+    assert admin.retry(scene.fleet.conn, scene.run, "ben") == "pending"
 
 
 def resume(scene: Scene) -> None:
-    store.resume(scene.fleet.conn, scene.run, "ben")
+    admin.resume(scene.fleet.conn, scene.run, "ben")
 
 
 def steps(scene: Scene) -> None:
@@ -214,8 +214,8 @@ ACTS: dict[str, Callable[[Scene], object]] = {
     **{f"cancel {state}": is_in(state, cancel) for state in (RunState.PENDING, RunState.RUNNING, RunState.SCHEDULED, RunState.INTERRUPTED)},
     **{f"retry {state}": is_in(state, retry) for state in (RunState.SCHEDULED, RunState.INTERRUPTED, RunState.FAILED)},
     "resume": is_in(RunState.INTERRUPTED, resume),
-    "resolve": is_in(RunState.FAILED, lambda scene: store.dlq_resolve(scene.fleet.conn, scene.run, "ben")),
-    "delete": is_in(RunState.FAILED, lambda scene: store.dlq_delete(scene.fleet.conn, scene.run)),
+    "resolve": is_in(RunState.FAILED, lambda scene: admin.dlq_resolve(scene.fleet.conn, scene.run, "ben")),
+    "delete": is_in(RunState.FAILED, lambda scene: admin.dlq_delete(scene.fleet.conn, scene.run)),
 }
 
 

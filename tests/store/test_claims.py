@@ -8,7 +8,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import RunState
-from orbitd.store import Ask, Connection, Failure, Fence, LeaseLost, Report
+from orbitd.store import Ask, Connection, Failure, Fence, LeaseLost, Report, admin
 from orbitd.system.postgres import Cluster
 from tests.store.fleet import FAILURE, Child, Fleet, name_of
 
@@ -233,7 +233,7 @@ def test_a_success_keeps_its_result(fleet: Fleet) -> None:
     child = fleet.worker("p")
     run_id = fleet.enqueue("p")
     child.finish(Report.succeeded(child.must_claim().fence, '{"pages": 3}'))
-    run = store.describe(fleet.conn, run_id)
+    run = admin.describe(fleet.conn, run_id)
     assert (run["state"], run["result"]) == ("succeeded", {"pages": 3})
     assert [(attempt["attempt"], attempt["outcome"], attempt["slot"]) for attempt in run["attempts"]] == [(1, "succeeded", 0)]
     assert fleet.value("SELECT count(*) FROM orbit.live") == 0
@@ -248,7 +248,7 @@ def test_a_retry_costs_an_error_and_waits(fleet: Fleet) -> None:
     store.beat(fleet.conn, child.host_id, 20)
     again = child.must_claim()
     assert (again.run_id, again.attempt, again.errors, again.crashes) == (run_id, 2, 1, 0)
-    attempt = store.describe(fleet.conn, run_id)["attempts"][0]
+    attempt = admin.describe(fleet.conn, run_id)["attempts"][0]
     assert (attempt["outcome"], attempt["cause"], attempt["error"]) == ("retried", "error", FAILURE.error)
 
 
@@ -274,7 +274,7 @@ def test_an_operators_interrupt_puts_the_run_back_where_it_stood(fleet: Fleet) -
 
 def test_a_failed_run_is_in_the_dead_letter_queue_with_all_that_is_known(fleet: Fleet) -> None:
     child = fleet.worker("p")
-    run_id = store.enqueue(fleet.conn, "p", {"n": 1}, tenant="t", key="k").id
+    run_id = admin.enqueue(fleet.conn, "p", {"n": 1}, tenant="t", key="k").id
     child.finish(Report.retry(child.must_claim().fence, 0.0, FAILURE))
     store.beat(fleet.conn, child.host_id, 20)
     child.finish(Report.failed(child.must_claim().fence, Failure("permanent", "gone", "trace")))
@@ -302,7 +302,7 @@ def test_any_error_text_can_be_stored(fleet: Fleet) -> None:
     run_id = fleet.enqueue("p")
     failure = Failure("error", "NUL \0 and lone \ud800 and \U0001f600", "t" * 200_000, "s\0")
     child.finish(Report.failed(child.must_claim().fence, failure))
-    attempt = store.describe(fleet.conn, run_id)["attempts"][0]
+    attempt = admin.describe(fleet.conn, run_id)["attempts"][0]
     assert attempt["error"] == "NUL \ufffd and lone \ufffd and \U0001f600"
     assert len(attempt["traceback"]) <= 64 * 1024
     assert "cut here" in attempt["traceback"]
@@ -310,16 +310,16 @@ def test_any_error_text_can_be_stored(fleet: Fleet) -> None:
 
 
 def test_an_error_text_that_the_databases_encoding_cannot_hold_becomes_a_constant(cluster: Cluster) -> None:
-    with psycopg.connect(cluster.dsn(), autocommit=True) as admin:
-        admin.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    with psycopg.connect(cluster.dsn(), autocommit=True) as superuser:
+        superuser.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
         store.migrate(cluster.dsn("latin"))
         with Fleet(cluster.dsn("latin")) as fleet:
             child = fleet.worker("p")
             run_id = fleet.enqueue("p")
             assert child.finish(Report.failed(child.must_claim().fence, Failure("error", "\U0001f600", "\U0001f600")))
-            attempt = store.describe(fleet.conn, run_id)["attempts"][0]
+            attempt = admin.describe(fleet.conn, run_id)["attempts"][0]
             assert (attempt["cause"], attempt["error"], attempt["traceback"]) == ("error", "(this text cannot be stored)", None)
-        admin.execute("DROP DATABASE latin WITH (FORCE)")
+        superuser.execute("DROP DATABASE latin WITH (FORCE)")
 
 
 def test_counters_stop_counting_and_do_not_stop_the_lane(fleet: Fleet) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import LeaseLost, Report
+from orbitd.store import LeaseLost, Report, admin
 from tests.store.fleet import FAILURE, Fleet
 
 LONG_AGO = "UPDATE orbit.live SET claimed_at = clock_timestamp() - interval '91 days' WHERE state = 1"
@@ -25,7 +25,7 @@ def test_a_rescue_never_brings_back_a_run_that_has_just_finished(fleet: Fleet, e
         store.end_host(rescuer, fleet.boot_id(child.host_id), "host_lost", "resume")
     store.reconcile(rescuer, "resume")
     assert fleet.state(run_id) is (RunState.SUCCEEDED if ending == "commit" else RunState.PENDING)
-    assert store.audit(fleet.conn).counts == {}
+    assert admin.audit(fleet.conn).counts == {}
 
 
 def test_a_run_of_a_lost_host_is_listed_with_the_reason_however_long_it_may_run(fleet: Fleet) -> None:
@@ -33,9 +33,9 @@ def test_a_run_of_a_lost_host_is_listed_with_the_reason_however_long_it_may_run(
     child = fleet.worker("p")
     run_id = fleet.enqueue("p")
     child.must_claim()
-    assert store.check_interrupted(fleet.conn) == []
+    assert admin.check_interrupted(fleet.conn) == []
     fleet.conn.execute(SILENT.encode(), [child.host_id])
-    (listed,) = store.check_interrupted(fleet.conn)
+    (listed,) = admin.check_interrupted(fleet.conn)
     assert (listed["id"], listed["state"], listed["cause"]) == (str(run_id), "running", "host_lost")
 
 
@@ -48,7 +48,7 @@ def test_no_run_is_taken_for_its_length(fleet: Fleet) -> None:
     fleet.conn.execute(STEADY.encode(), [other.host_id])
     assert store.rescue(fleet.conn, other.host_id, "resume") == 0
     assert store.reconcile(fleet.conn, "resume") == 0
-    assert store.recover(fleet.conn, auto_resume=True, by="anna").taken_back == []
+    assert admin.recover(fleet.conn, auto_resume=True, by="anna").taken_back == []
     assert other.claim() is None
     assert child.succeed(fence)
 
@@ -118,7 +118,7 @@ def test_a_claim_that_does_not_commit_leaves_its_run_where_it_was(fleet: Fleet) 
     run_id = fleet.enqueue("p")
     with child.conn.transaction(force_rollback=True):
         child.must_claim()
-    assert store.audit(fleet.conn).counts == {}
+    assert admin.audit(fleet.conn).counts == {}
     assert other.must_claim().run_id == run_id
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from orbitd import store
 from orbitd.errors import ConfigError
-from orbitd.store import Connection
+from orbitd.store import Connection, admin
 from orbitd.system.postgres import PORT, SUPERUSER, Cluster
 from tests.store.fleet import Fleet
 from tests.support.addresses import around, through
@@ -50,7 +50,7 @@ def test_a_call_that_waits_for_a_lock_ends_at_its_deadline(fleet: Fleet) -> None
     with fleet.conn.transaction():
         fleet.conn.execute("LOCK TABLE orbit.live")
         with pytest.raises(psycopg.OperationalError, match="did not answer"):
-            store.enqueue(impatient, "p")
+            admin.enqueue(impatient, "p")
     assert impatient.closed
 
 

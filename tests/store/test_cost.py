@@ -8,7 +8,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.ids import short_id
-from orbitd.store import Ask, Claimed, Report, queries
+from orbitd.store import Ask, Claimed, Report, admin, queries
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 
@@ -29,7 +29,7 @@ def claim_many(child: Child) -> Sequence[Claimed]:
 
 def delete(child: Child, held: Claimed) -> None:
     fail(child, held)
-    store.dlq_delete(child.conn, held.run_id)
+    admin.dlq_delete(child.conn, held.run_id)
 
 
 def hold(fleet: Fleet, child: Child, held: Claimed) -> bool:
@@ -39,8 +39,8 @@ def hold(fleet: Fleet, child: Child, held: Claimed) -> bool:
 
 ACTS: dict[str, Act] = {
     "enqueue": lambda fleet, *_: fleet.enqueue("p", key="k"),
-    "enqueue again": lambda fleet, *_: [store.enqueue(fleet.conn, "p", key="k", key_for_seconds=60) for _ in range(2)],
-    "enqueue many": lambda fleet, *_: store.enqueue_many(fleet.conn, [{"pipeline": "p", "key": str(n)} for n in range(3)]),
+    "enqueue again": lambda fleet, *_: [admin.enqueue(fleet.conn, "p", key="k", key_for_seconds=60) for _ in range(2)],
+    "enqueue many": lambda fleet, *_: admin.enqueue_many(fleet.conn, [{"pipeline": "p", "key": str(n)} for n in range(3)]),
     "prune keys": lambda fleet, *_: fleet.value("SELECT orbit.prune_keys()"),
     "claim": lambda _, child, __: child.must_claim(),
     "finish": lambda _, child, held: child.succeed(held.fence),
@@ -52,25 +52,25 @@ ACTS: dict[str, Act] = {
     "start_child": lambda _, child, held: store.start_child(
         child.conn, host_id=child.host_id, slot=0, nonce=child.nonce, pid=2, held=[held.fence]
     ),
-    "cancel waiting": lambda _, child, held: store.cancel(child.conn, held.run_id + 4000, "anna"),
-    "cancel running": lambda _, child, held: store.cancel(child.conn, held.run_id, "anna"),
+    "cancel waiting": lambda _, child, held: admin.cancel(child.conn, held.run_id + 4000, "anna"),
+    "cancel running": lambda _, child, held: admin.cancel(child.conn, held.run_id, "anna"),
     "beat": lambda _, child, __: store.beat(child.conn, child.host_id, 20),
     "missing children": lambda _, child, __: store.end_missing_children(child.conn, child.host_id, []),
     "rescue": lambda _, child, __: store.rescue(child.conn, child.host_id, "resume"),
-    "place": lambda _, child, held: store.place(child.conn, held.run_id + 4000),
+    "place": lambda _, child, held: admin.place(child.conn, held.run_id + 4000),
     "step": lambda _, child, held: store.record_step(child.conn, held.fence, "s", "1", 0.1),
     "progress": lambda _, child, held: store.record_progress(child.conn, held.fence, 0.1, None),
     "log": lambda _, child, held: store.append_logs(child.conn, held.fence, [("2026-01-01T00:00:00Z", "info", "x")]),
-    "lookup": lambda _, child, held: store.resolve(child.conn, short_id(held.run_id)),
-    "pins": lambda _, child, held: store.pins_of(child.conn, [held.run_id, held.run_id + 4000]),
-    "retry failed": lambda _, child, held: fail(child, held) and store.retry(child.conn, held.run_id, "anna"),
-    "resume": lambda fleet, child, held: hold(fleet, child, held) and store.resume(child.conn, held.run_id, "anna"),
-    "rerun": lambda _, child, held: fail(child, held) and store.rerun(child.conn, held.run_id, "anna"),
-    "resolve": lambda _, child, held: fail(child, held) and store.dlq_resolve(child.conn, held.run_id, "anna"),
+    "lookup": lambda _, child, held: admin.resolve(child.conn, short_id(held.run_id)),
+    "pins": lambda _, child, held: admin.pins_of(child.conn, [held.run_id, held.run_id + 4000]),
+    "retry failed": lambda _, child, held: fail(child, held) and admin.retry(child.conn, held.run_id, "anna"),
+    "resume": lambda fleet, child, held: hold(fleet, child, held) and admin.resume(child.conn, held.run_id, "anna"),
+    "rerun": lambda _, child, held: fail(child, held) and admin.rerun(child.conn, held.run_id, "anna"),
+    "resolve": lambda _, child, held: fail(child, held) and admin.dlq_resolve(child.conn, held.run_id, "anna"),
     "delete": lambda _, child, held: delete(child, held),
-    "letter": lambda _, child, held: fail(child, held) and store.dlq_show(child.conn, held.run_id),
-    "read log": lambda _, child, held: store.read_logs(child.conn, held.run_id),
-    "describe": lambda _, child, held: store.describe(child.conn, held.run_id),
+    "letter": lambda _, child, held: fail(child, held) and admin.dlq_show(child.conn, held.run_id),
+    "read log": lambda _, child, held: admin.read_logs(child.conn, held.run_id),
+    "describe": lambda _, child, held: admin.describe(child.conn, held.run_id),
 }
 
 
@@ -81,7 +81,7 @@ def crowd(databases: Databases, request: pytest.FixtureRequest) -> Iterator[tupl
         child = fleet.worker("p")
         fleet.conn.execute(MANY)
         held = child.must_claim()
-        store.cancel(fleet.conn, held.run_id, "anna")
+        admin.cancel(fleet.conn, held.run_id, "anna")
         if request.param == "analyzed":
             fleet.conn.execute("ANALYZE")
         yield fleet, child, held

@@ -8,7 +8,8 @@ import pytest
 
 from orbitd import store
 from orbitd.errors import Conflict, NoSuchObject, UsageError
-from orbitd.store import Failure, Report, parse_filter
+from orbitd.store import Failure, Report, admin
+from orbitd.store.admin import parse_filter
 from tests.store.fleet import FAILURE, Child, Fleet
 
 ITEM_FIELDS = ["id", "pipeline", "error", "cause", "failed_at", "group", "resolved", "queue", "tenant", "resolved_by", "attempts"]
@@ -24,18 +25,18 @@ def child(fleet: Fleet) -> Child:
 
 
 def bury(fleet: Fleet, child: Child, failure: Failure = FAILURE, tenant: str | None = None) -> int:
-    run_id = store.enqueue(fleet.conn, "p", {"n": 1}, tenant=tenant).id
+    run_id = admin.enqueue(fleet.conn, "p", {"n": 1}, tenant=tenant).id
     child.finish(Report.failed(child.must_claim().fence, failure))
     return run_id
 
 
-def ids(page: store.Page) -> list[int]:
+def ids(page: admin.Page) -> list[int]:
     return [int(item["id"]) for item in page.items]
 
 
 def test_the_list_has_the_documents_fields_the_newest_run_first(fleet: Fleet, child: Child) -> None:
     first, second = bury(fleet, child), bury(fleet, child, tenant="t")
-    page = store.dlq_list(fleet.conn)
+    page = admin.dlq_list(fleet.conn)
     assert ids(page) == [second, first]
     item = page.items[0]
     assert list(item) == ITEM_FIELDS
@@ -49,53 +50,53 @@ def test_a_group_is_meant_by_how_it_begins_if_no_other_does(fleet: Fleet, child:
         for _ in range(2):
             fleet.conn.execute("UPDATE orbit.failed SET group_id = %s WHERE run_id = %s", [group, bury(fleet, child)])
     for text, group in (("g5d70000a", "g5d70000a"), ("g5e", "g5e000000"), ("gf", "gffffffff")):
-        assert store.resolve_group(fleet.conn, text) == group
+        assert admin.resolve_group(fleet.conn, text) == group
     with pytest.raises(NoSuchObject, match='more than one group begins with "g5d7"') as ambiguous:
-        store.resolve_group(fleet.conn, "g5d7")
+        admin.resolve_group(fleet.conn, "g5d7")
     assert ambiguous.value.hint == "there are g5d70000a, g5d70000f"
     for text in ("g5c", "g5d70000b", "5d7", "", "g%", "g5d70000a0"):
         with pytest.raises(NoSuchObject, match="no group of dead letters"):
-            store.resolve_group(fleet.conn, text)
+            admin.resolve_group(fleet.conn, text)
 
 
 def test_a_resolved_letter_leaves_the_list_and_is_kept(fleet: Fleet, child: Child) -> None:
     run_id = bury(fleet, child)
-    assert store.dlq_resolve(fleet.conn, run_id, "anna", "paid by hand")
-    assert ids(store.dlq_list(fleet.conn)) == []
-    (item,) = store.dlq_list(fleet.conn, include_resolved=True).items
+    assert admin.dlq_resolve(fleet.conn, run_id, "anna", "paid by hand")
+    assert ids(admin.dlq_list(fleet.conn)) == []
+    (item,) = admin.dlq_list(fleet.conn, include_resolved=True).items
     assert (item["resolved"], item["resolved_by"]) == (True, "anna")
-    assert not store.dlq_resolve(fleet.conn, run_id, "otto")
-    assert not store.dlq_resolve(fleet.conn, run_id, "otto", "twice")
-    letter = store.dlq_show(fleet.conn, run_id)
+    assert not admin.dlq_resolve(fleet.conn, run_id, "otto")
+    assert not admin.dlq_resolve(fleet.conn, run_id, "otto", "twice")
+    letter = admin.dlq_show(fleet.conn, run_id)
     assert (letter["resolved"], letter["resolved_by"], letter["notes"]) == (True, "anna", "twice")
     assert letter["resolved_at"].endswith("Z")
-    assert store.dlq_resolve(fleet.conn, bury(fleet, child), "anna"), "the first letter is another"
+    assert admin.dlq_resolve(fleet.conn, bury(fleet, child), "anna"), "the first letter is another"
 
 
 def test_the_list_is_filtered_and_paged_as_that_of_runs(fleet: Fleet, child: Child) -> None:
     letters = [bury(fleet, child, tenant="even" if i % 2 else "odd") for i in range(6)]
-    store.dlq_resolve(fleet.conn, letters[5], "anna")
+    admin.dlq_resolve(fleet.conn, letters[5], "anna")
     even = parse_filter("tenant:even")
-    assert ids(store.dlq_list(fleet.conn, even)) == [letters[3], letters[1]]
-    assert ids(store.dlq_list(fleet.conn, even, include_resolved=True)) == [letters[5], letters[3], letters[1]]
-    assert [pin.run_id for pin in store.dlq_pinned(fleet.conn, even, most=2)] == [letters[3], letters[1]]
-    assert len(store.dlq_pinned(fleet.conn, None, most=6, include_resolved=True)) == 6
+    assert ids(admin.dlq_list(fleet.conn, even)) == [letters[3], letters[1]]
+    assert ids(admin.dlq_list(fleet.conn, even, include_resolved=True)) == [letters[5], letters[3], letters[1]]
+    assert [pin.run_id for pin in admin.dlq_pinned(fleet.conn, even, most=2)] == [letters[3], letters[1]]
+    assert len(admin.dlq_pinned(fleet.conn, None, most=6, include_resolved=True)) == 6
     with pytest.raises(UsageError, match="more than 4"):
-        store.dlq_pinned(fleet.conn, None, most=4)
-    first = store.dlq_list(fleet.conn, limit=2)
-    second = store.dlq_list(fleet.conn, limit=10, before=first.next)
+        admin.dlq_pinned(fleet.conn, None, most=4)
+    first = admin.dlq_list(fleet.conn, limit=2)
+    second = admin.dlq_list(fleet.conn, limit=10, before=first.next)
     assert ids(first) + ids(second) == letters[4::-1]
     assert second.next is None
-    assert ids(store.dlq_list(fleet.conn, parse_filter("state:pending"))) == []
+    assert ids(admin.dlq_list(fleet.conn, parse_filter("state:pending"))) == []
 
 
 def test_a_letter_holds_all_that_is_known_of_its_run(fleet: Fleet, child: Child) -> None:
     bury(fleet, child)  # another, of which nothing is known here
-    run_id = store.enqueue(fleet.conn, "p", {"a": 1}, tenant="t").id
+    run_id = admin.enqueue(fleet.conn, "p", {"a": 1}, tenant="t").id
     fleet.crash(child, child.must_claim().fence)
     child = fleet.worker("p")
     child.finish(Report.failed(child.must_claim().fence, Failure("error", "ValueError: no", "Traceback", "Thread")))
-    letter = store.dlq_show(fleet.conn, run_id)
+    letter = admin.dlq_show(fleet.conn, run_id)
     assert letter.keys() == LETTER_FIELDS
     assert (letter["schema"], letter["id"], letter["args"], letter["tenant"]) == ("orbit.dead_letter/1", str(run_id), {"a": 1}, "t")
     assert (letter["attempt"], letter["errors"], letter["crashes"]) == (2, 1, 1)
@@ -103,33 +104,33 @@ def test_a_letter_holds_all_that_is_known_of_its_run(fleet: Fleet, child: Child)
     assert (crash["outcome"], crash["cause"], crash["stack"]) == ("interrupted", "crashed:SIGSEGV", "Current thread ...")
     assert (error["outcome"], error["traceback"], error["stack"]) == ("failed", "Traceback", "Thread")
     assert (error["host"], error["slot"]) == (f"host-{fleet.boot_id(child.host_id)}", 0)
-    described = store.describe(fleet.conn, run_id)["attempts"]
+    described = admin.describe(fleet.conn, run_id)["attempts"]
     assert letter["attempts"] == [{name: attempt[name] for name in crash} for attempt in described]
 
 
 def test_what_is_no_dead_letter_is_not_shown_as_one(fleet: Fleet) -> None:
     run_id = fleet.enqueue("p")
     with pytest.raises(Conflict, match="in the state pending"):
-        store.dlq_show(fleet.conn, run_id)
+        admin.dlq_show(fleet.conn, run_id)
     with pytest.raises(NoSuchObject):
-        store.dlq_show(fleet.conn, 42)
+        admin.dlq_show(fleet.conn, 42)
 
 
 def test_a_deleted_run_leaves_nothing_behind(fleet: Fleet, child: Child) -> None:
     kept = bury(fleet, child)
-    run_id = store.enqueue(fleet.conn, "p", {"n": 1}, key="k").id
+    run_id = admin.enqueue(fleet.conn, "p", {"n": 1}, key="k").id
     fence = child.must_claim().fence
     store.record_step(child.conn, fence, "s", "1", 0.1)
     store.record_progress(child.conn, fence, 0.5, "half")
     store.append_logs(child.conn, fence, [("2026-01-01T00:00:00Z", "info", "secret")])
     child.finish(Report.failed(fence, FAILURE))
-    store.dlq_delete(fleet.conn, run_id)
+    admin.dlq_delete(fleet.conn, run_id)
     with pytest.raises(NoSuchObject):
-        store.describe(fleet.conn, run_id)
+        admin.describe(fleet.conn, run_id)
     with pytest.raises(NoSuchObject):
-        store.dlq_delete(fleet.conn, run_id)
-    assert ids(store.dlq_list(fleet.conn)) == [kept]
-    assert store.read_logs(fleet.conn, run_id) == []
+        admin.dlq_delete(fleet.conn, run_id)
+    assert ids(admin.dlq_list(fleet.conn)) == [kept]
+    assert admin.read_logs(fleet.conn, run_id) == []
     assert not child.succeed(fence)
     fleet.check_settled()
 
@@ -137,16 +138,16 @@ def test_a_deleted_run_leaves_nothing_behind(fleet: Fleet, child: Child) -> None
 def test_a_letter_is_deleted_whole_or_not_at_all(fleet: Fleet, child: Child) -> None:
     run_id = bury(fleet, child)
     with fleet.conn.transaction(force_rollback=True):
-        store.dlq_delete(fleet.conn, run_id)
-    assert ids(store.dlq_list(fleet.conn)) == [run_id]
+        admin.dlq_delete(fleet.conn, run_id)
+    assert ids(admin.dlq_list(fleet.conn)) == [run_id]
     fleet.check_settled()
 
 
 def test_a_delete_waits_for_a_retry_in_flight_and_then_lets_the_run_be(fleet: Fleet, child: Child) -> None:
     run_id, operator = bury(fleet, child), fleet.connect()
     with fleet.conn.transaction():
-        store.retry(fleet.conn, run_id, "anna")
-        delete = fleet.in_background(operator, lambda: store.dlq_delete(operator, run_id))
+        admin.retry(fleet.conn, run_id, "anna")
+        delete = fleet.in_background(operator, lambda: admin.dlq_delete(operator, run_id))
         delete.until_blocked()
     with pytest.raises(Conflict, match="it is pending"):
         delete.result()
@@ -155,17 +156,17 @@ def test_a_delete_waits_for_a_retry_in_flight_and_then_lets_the_run_be(fleet: Fl
 
 def test_a_delete_of_one_failure_spares_the_next_one_of_the_same_run(fleet: Fleet, child: Child) -> None:
     run_id = bury(fleet, child)
-    (chosen,) = store.pins_of(fleet.conn, [run_id])
-    store.retry(fleet.conn, run_id, "anna")
+    (chosen,) = admin.pins_of(fleet.conn, [run_id])
+    admin.retry(fleet.conn, run_id, "anna")
     child.finish(Report.failed(child.must_claim().fence, FAILURE))
     with pytest.raises(Conflict, match="has changed"):
-        store.dlq_delete(fleet.conn, run_id, expect=chosen)
-    assert ids(store.dlq_list(fleet.conn)) == [run_id]
+        admin.dlq_delete(fleet.conn, run_id, expect=chosen)
+    assert ids(admin.dlq_list(fleet.conn)) == [run_id]
 
 
 def test_other_programs_read_dead_letters_in_the_usual_words(fleet: Fleet, child: Child) -> None:
     run_id = bury(fleet, child, Failure("error", "ValueError: no", "Traceback", None))
-    store.dlq_resolve(fleet.conn, run_id, "anna", "done")
+    admin.dlq_resolve(fleet.conn, run_id, "anna", "done")
     columns = "queue_name, job_id, job_data, error_message, error_stack, attempts_made, resolved, resolved_by, notes"
     (row,) = fleet.rows(f"SELECT {columns} FROM orbit.dead_letters WHERE failed_at <= resolved_at")
     assert row == ("default", str(run_id), {"n": 1}, "ValueError: no", "Traceback", 1, True, "anna", "done")
@@ -248,7 +249,7 @@ def test_a_dead_letter_is_stored_with_its_group(fleet: Fleet, child: Child) -> N
     first = bury(fleet, child, Failure("error", "ValueError: 17 is too many"))
     bury(fleet, child, Failure("error", "KeyError: 'x'"))
     third = bury(fleet, child, Failure("error", "ValueError: 4 is too many"))
-    name = store.dlq_show(fleet.conn, first)["group"]
+    name = admin.dlq_show(fleet.conn, first)["group"]
     assert name == group(fleet, "ValueError: 1 is too many")
-    assert ids(store.dlq_list(fleet.conn, parse_filter(f"group:{name}"))) == [third, first]
-    assert store.describe(fleet.conn, first)["group"] == name
+    assert ids(admin.dlq_list(fleet.conn, parse_filter(f"group:{name}"))) == [third, first]
+    assert admin.describe(fleet.conn, first)["group"] == name

@@ -10,7 +10,7 @@ from orbitd import store
 from orbitd.errors import OrbitError, UsageError
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import RunState
-from orbitd.store import PipelineSpec
+from orbitd.store import PipelineSpec, admin
 from tests.store.fleet import OPEN_SIGNATURE, Fleet
 
 
@@ -30,8 +30,8 @@ def test_an_id_is_the_day_and_a_number(fleet: Fleet) -> None:
 
 def test_a_run_for_later_is_scheduled_and_one_for_the_past_is_pending(fleet: Fleet) -> None:
     now = datetime.now(UTC)
-    later = store.enqueue(fleet.conn, "p", at=now + timedelta(hours=1))
-    sooner = store.enqueue(fleet.conn, "p", at=now - timedelta(hours=1))
+    later = admin.enqueue(fleet.conn, "p", at=now + timedelta(hours=1))
+    sooner = admin.enqueue(fleet.conn, "p", at=now - timedelta(hours=1))
     assert (later.state, sooner.state) == (RunState.SCHEDULED, RunState.PENDING)
     assert fleet.ask("p", in_seconds=60).state is RunState.SCHEDULED
 
@@ -58,7 +58,7 @@ def test_racing_enqueues_with_one_key_give_one_run(fleet: Fleet) -> None:
     other = fleet.connect()
     with fleet.conn.transaction():
         first = fleet.ask("p", key="k")
-        racing = fleet.in_background(other, lambda: store.enqueue(other, "p", key="k"))
+        racing = fleet.in_background(other, lambda: admin.enqueue(other, "p", key="k"))
         racing.until_blocked()
     second = racing.result()
     assert (second.id, second.created) == (first.id, False)
@@ -69,7 +69,7 @@ def test_a_racing_enqueue_makes_the_run_when_the_first_rolls_back(fleet: Fleet) 
     other = fleet.connect()
     with fleet.conn.transaction(force_rollback=True):
         fleet.ask("p", key="k")
-        racing = fleet.in_background(other, lambda: store.enqueue(other, "p", key="k"))
+        racing = fleet.in_background(other, lambda: admin.enqueue(other, "p", key="k"))
         racing.until_blocked()
     assert racing.result().created
     fleet.check()
@@ -81,7 +81,7 @@ def test_an_enqueue_while_the_key_is_being_freed_makes_a_new_run(fleet: Fleet) -
     claimed = child.must_claim()
     with child.conn.transaction():
         child.succeed(claimed.fence)
-        racing = fleet.in_background(other, lambda: store.enqueue(other, "p", key="k"))
+        racing = fleet.in_background(other, lambda: admin.enqueue(other, "p", key="k"))
         racing.until_blocked()
     assert racing.result().created
     assert racing.result().id != first
@@ -90,7 +90,7 @@ def test_an_enqueue_while_the_key_is_being_freed_makes_a_new_run(fleet: Fleet) -
 
 def test_many_runs_come_back_in_the_order_asked_for(fleet: Fleet) -> None:
     fleet.host("a", "b")
-    ids = store.enqueue_many(
+    ids = admin.enqueue_many(
         fleet.conn,
         [
             {"pipeline": "b", "args": {"i": 0}},
@@ -110,16 +110,16 @@ def test_many_runs_come_back_in_the_order_asked_for(fleet: Fleet) -> None:
 
 def test_many_is_all_or_none(fleet: Fleet) -> None:
     with pytest.raises(UsageError, match="priority 9"):
-        store.enqueue_many(fleet.conn, [{"pipeline": "a"}, {"pipeline": "a", "priority": 9}])
+        admin.enqueue_many(fleet.conn, [{"pipeline": "a"}, {"pipeline": "a", "priority": 9}])
     assert fleet.value("SELECT count(*) FROM orbit.runs") == 0
-    assert store.enqueue_many(fleet.conn, []) == []
+    assert admin.enqueue_many(fleet.conn, []) == []
 
 
 def test_many_keys_are_taken_in_one_order_whatever_order_they_were_asked_for(fleet: Fleet) -> None:
     other = fleet.connect()
     with fleet.conn.transaction():
         first = fleet.enqueue("p", key="a")
-        racing = fleet.in_background(other, lambda: store.enqueue_many(other, [{"pipeline": "p", "key": key} for key in "ba"]))
+        racing = fleet.in_background(other, lambda: admin.enqueue_many(other, [{"pipeline": "p", "key": key} for key in "ba"]))
         racing.until_blocked()
         second = fleet.enqueue("p", key="b")  # a deadlock, if the other had taken it already
     assert racing.result() == [second, first]
@@ -157,7 +157,7 @@ def test_many_keys_are_taken_in_one_order_whatever_order_they_were_asked_for(fle
 )
 def test_what_cannot_be_a_run_is_refused_with_the_reason(unwritten: Fleet, asked: dict[str, object], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        store.enqueue(unwritten.conn, **asked)  # type: ignore[arg-type]
+        admin.enqueue(unwritten.conn, **asked)  # type: ignore[arg-type]
     assert unwritten.value("SELECT count(*) FROM orbit.runs") == 0
 
 
@@ -173,7 +173,7 @@ def test_what_cannot_be_a_run_is_refused_with_the_reason(unwritten: Fleet, asked
 )
 def test_what_cannot_be_many_runs_is_refused_with_the_reason(unwritten: Fleet, requests: object, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        store.enqueue_many(unwritten.conn, requests)  # type: ignore[arg-type]
+        admin.enqueue_many(unwritten.conn, requests)  # type: ignore[arg-type]
     assert unwritten.value("SELECT count(*) FROM orbit.runs") == 0
 
 
@@ -181,7 +181,7 @@ def test_a_name_too_long_for_an_index_is_refused_as_any_other(unwritten: Fleet) 
     text = secrets.token_hex(10_000)
     for request, complaint in (({"pipeline": text, "key": "k"}, "pipeline name"), ({"pipeline": "p", "key": text}, "key")):
         with pytest.raises(UsageError, match=f"item 1 of enqueue_many: .*{complaint}"):
-            store.enqueue_many(unwritten.conn, [request])
+            admin.enqueue_many(unwritten.conn, [request])
 
 
 def test_the_arguments_of_a_known_pipeline_are_checked_by_name(fleet: Fleet) -> None:
@@ -192,15 +192,15 @@ def test_the_arguments_of_a_known_pipeline_are_checked_by_name(fleet: Fleet) -> 
         "none": '{"required": [], "optional": [], "open": false}',
     }
     store.register_pipelines(fleet.conn, host_id, [PipelineSpec(name, "q", 0, text, 3, 3) for name, text in signatures.items()])
-    store.enqueue(fleet.conn, "closed", {"a": 1, "b": 2})
-    store.enqueue(fleet.conn, "open", {"a": 1, "z": 2})
+    admin.enqueue(fleet.conn, "closed", {"a": 1, "b": 2})
+    admin.enqueue(fleet.conn, "open", {"a": 1, "z": 2})
     with pytest.raises(UsageError, match='"closed" needs the argument "a"'):
-        store.enqueue(fleet.conn, "closed", {"b": 1})
+        admin.enqueue(fleet.conn, "closed", {"b": 1})
     with pytest.raises(UsageError, match='"closed" takes no argument "c"') as refused:
-        store.enqueue(fleet.conn, "closed", {"a": 1, "c": 1})
+        admin.enqueue(fleet.conn, "closed", {"a": 1, "c": 1})
     assert refused.value.hint == "it takes a, b"
     with pytest.raises(UsageError, match='"none" takes no argument "a"') as refused:
-        store.enqueue(fleet.conn, "none", {"a": 1})
+        admin.enqueue(fleet.conn, "none", {"a": 1})
     assert refused.value.hint == "it takes none"
 
 
@@ -215,7 +215,7 @@ def test_any_program_can_enqueue_and_cancel_in_sql(fleet: Fleet) -> None:
         (state,) = plain.execute("SELECT orbit.cancel(%s)", [many[0]]).fetchall()[0]
     assert same == run_id
     assert state == "cancelled"
-    run = store.describe(fleet.conn, run_id)
+    run = admin.describe(fleet.conn, run_id)
     assert [run[field] for field in ("state", "tenant", "priority", "queue", "key", "args")] == ["scheduled", "t", 1, "q", "k", {"a": 1}]
     fleet.check()
 
@@ -232,9 +232,9 @@ def test_a_producer_that_rolls_back_leaves_nothing(fleet: Fleet) -> None:
 def test_the_queue_and_priority_are_the_pipelines_unless_given(fleet: Fleet) -> None:
     host_id = fleet.host()
     store.register_pipelines(fleet.conn, host_id, [PipelineSpec("p", "mail", 1, OPEN_SIGNATURE, 3, 3)])
-    plain, given = fleet.enqueue("p"), store.enqueue(fleet.conn, "p", queue="slow", priority=-2).id
+    plain, given = fleet.enqueue("p"), admin.enqueue(fleet.conn, "p", queue="slow", priority=-2).id
     store.beat(fleet.conn, host_id, 20)
-    place = {run_id: store.place(fleet.conn, run_id).lane for run_id in (plain, given)}
+    place = {run_id: admin.place(fleet.conn, run_id).lane for run_id in (plain, given)}
     lanes = {lane.id: (lane.queue, lane.priority) for lane in store.lanes_of(fleet.conn, ["p"])}
     assert lanes[place[plain] or 0] == ("mail", 1)
     assert lanes[place[given] or 0] == ("slow", -2)
@@ -243,21 +243,21 @@ def test_the_queue_and_priority_are_the_pipelines_unless_given(fleet: Fleet) -> 
 
 def test_a_run_of_an_unknown_pipeline_waits_in_the_catch_all_lane_until_somebody_registers_it(fleet: Fleet) -> None:
     early = [fleet.enqueue("late"), fleet.enqueue("never"), fleet.enqueue("late", key="k"), fleet.enqueue("late", in_seconds=3600)]
-    assert {store.place(fleet.conn, run_id).lane for run_id in early[:3]} == {store.CATCH_ALL_LANE}
+    assert {admin.place(fleet.conn, run_id).lane for run_id in early[:3]} == {store.CATCH_ALL_LANE}
     child = fleet.worker("late")
     assert child.claim() is None
     beat = store.beat(fleet.conn, child.host_id, 20)
     assert beat.lanes_with_work == child.lanes == beat.lanes
     assert [child.must_claim().run_id for _ in range(2)] == [early[0], early[2]]
     assert child.claim() is None
-    assert store.place(fleet.conn, early[1]).lane == store.CATCH_ALL_LANE
+    assert admin.place(fleet.conn, early[1]).lane == store.CATCH_ALL_LANE
     fleet.check()
 
 
 def test_a_run_that_commits_after_its_pipeline_was_registered_is_still_sorted(fleet: Fleet) -> None:
     producer = fleet.connect()
     with producer.transaction():
-        run_id = store.enqueue(producer, "late").id
+        run_id = admin.enqueue(producer, "late").id
         child = fleet.worker("late")
         assert store.beat(fleet.conn, child.host_id, 20).lanes_with_work == []
     assert store.beat(fleet.conn, child.host_id, 20).lanes_with_work == child.lanes
@@ -288,10 +288,10 @@ def test_sorting_leaves_a_run_of_another_lane_under_the_same_number(fleet: Fleet
     twins = [fleet.twin(run_id, "p") for run_id in (sorted_run, held)]
     host_id = fleet.host("late")
     with other.transaction():
-        store.cancel(other, held, "anna")
+        admin.cancel(other, held, "anna")
         beat = fleet.in_background(fleet.conn, lambda: store.beat(fleet.conn, host_id, 20))
         assert not beat.until_blocked_or_done()
-    assert beat.result().lanes_with_work == [store.place(fleet.conn, sorted_run).lane]
+    assert beat.result().lanes_with_work == [admin.place(fleet.conn, sorted_run).lane]
     assert [fleet.state(run_id) for run_id in twins] == [RunState.PENDING] * 2
     fleet.check()
 
@@ -309,7 +309,7 @@ def test_sorting_goes_round_a_large_catch_all_lane_a_part_at_a_time(fleet: Fleet
         found, beats = beat.lanes_with_work, beats + 1
         assert beat.next_due_seconds == (0 if not found else None)
     assert beats == 3
-    assert store.place(fleet.conn, run_id).lane == found[0]
+    assert admin.place(fleet.conn, run_id).lane == found[0]
 
 
 def test_history_goes_to_the_partition_of_its_day(fleet: Fleet) -> None:
@@ -328,8 +328,8 @@ def test_sorting_comes_back_for_a_run_that_committed_behind_it(fleet: Fleet) -> 
     host_id, producer = fleet.host("late"), fleet.connect()
     unknown = [{"pipeline": "unknown"}] * 1500
     with producer.transaction():
-        store.enqueue(producer, "late", queue="elsewhere")
-        store.enqueue_many(fleet.conn, unknown)
+        admin.enqueue(producer, "late", queue="elsewhere")
+        admin.enqueue_many(fleet.conn, unknown)
         store.beat(fleet.conn, host_id, 20)
     beats = [store.beat(fleet.conn, host_id, 20).lanes_with_work for _ in range(2)]
     assert beats[0] == []
@@ -355,10 +355,10 @@ def test_a_bell_rings_for_what_is_ready_and_for_what_falls_due(fleet: Fleet) -> 
     child = fleet.worker("p")
     fleet.enqueue("p")
     fleet.enqueue("p", in_seconds=60)
-    store.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 3)
+    admin.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 3)
     assert bells(listener) == [(child.lanes[0], 1), (child.lanes[0], 0), (child.lanes[0], 3)]
     claimed = child.must_claim()
-    store.cancel(fleet.conn, claimed.run_id, "me")
+    admin.cancel(fleet.conn, claimed.run_id, "me")
     listener.execute("SELECT 1")
     assert [(bell.channel, bell.payload) for bell in listener.heard()] == [(store.CANCEL_CHANNEL, str(claimed.run_id))]
     assert listener.heard() == []
@@ -373,10 +373,10 @@ def bells(listener: store.Connection) -> list[tuple[int, int]]:
 def test_arguments_come_back_as_the_text_that_postgres_keeps(fleet: Fleet) -> None:
     child = fleet.worker("p")
     text = '{"big": 123456789012345678901234567890, "ü": "\\ud83d\\ude00", "deep": ' + "[" * 3000 + "]" * 3000 + "}"
-    store.enqueue(fleet.conn, "p", text)
+    admin.enqueue(fleet.conn, "p", text)
     claimed = child.must_claim()
     assert claimed.args
     assert "123456789012345678901234567890" in claimed.args
     assert "😀" in claimed.args
-    args = store.describe(fleet.conn, claimed.run_id)["args"]
+    args = admin.describe(fleet.conn, claimed.run_id)["args"]
     assert args == claimed.args  # too deep for Python's own reader: the text itself

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from orbitd.errors import UsageError
 from orbitd.rules.states import RunState
-from orbitd.store import FILTER_TERMS, Filter, parse_filter
+from orbitd.store.admin import FILTER_TERMS, Filter, parse_filter
 
 NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Ask, Beat, LeaseLost, PipelineSpec, Report
+from orbitd.store import Ask, Beat, LeaseLost, PipelineSpec, Report, admin
 from tests.store.fleet import FAILURE, OPEN_SIGNATURE, Child, Fleet
 
 # --- hosts and beats ---
@@ -103,7 +103,7 @@ def test_a_beat_tells_of_cancels_to_its_own_living_children_only(fleet: Fleet) -
         child.must_claim()
     fleet.crash(ended)
     for run_id in runs:
-        store.cancel(fleet.conn, run_id, "anna")
+        admin.cancel(fleet.conn, run_id, "anna")
     assert store.beat(fleet.conn, alive.host_id, 20).cancels == [(runs[0], alive.child_id)]
 
 
@@ -221,7 +221,7 @@ def test_a_beat_waits_for_nobody_who_holds_a_run(fleet: Fleet) -> None:
     store.register_pipelines(fleet.conn, host_id, [PipelineSpec(name, "q", 0, OPEN_SIGNATURE, 3, 3) for name in ("p", "unknown")])
     with other.transaction():
         for run_id in held:
-            assert store.cancel(other, run_id, "me") == "cancelled"
+            assert admin.cancel(other, run_id, "me") == "cancelled"
         beat = store.beat(fleet.conn, host_id, 20)
         assert (beat.alive, beat.next_due_seconds) == (True, None)
     fleet.check()
@@ -339,7 +339,7 @@ def test_a_crash_puts_the_run_back_where_it_stood_and_tells_why(fleet: Fleet) ->
     again = heir.must_claim()
     assert (again.run_id, again.seq, again.attempt, again.errors, again.crashes) == (run_id, fence.seq, 2, 0, 1)
     assert heir.must_claim().run_id == behind
-    (attempt,) = store.describe(fleet.conn, run_id)["attempts"]
+    (attempt,) = admin.describe(fleet.conn, run_id)["attempts"]
     expected = {"outcome": "interrupted", "cause": "crashed:SIGSEGV", "error": "signal 11", "stack": "Current thread ...", "slot": 0}
     assert expected.items() <= attempt.items()
     fleet.check_settled()
@@ -440,8 +440,8 @@ def test_runs_are_held_for_a_person_in_hold_mode_and_resumed_on_demand(fleet: Fl
     assert fleet.worker("p").claim() is None
     assert fleet.state(run_id) is RunState.INTERRUPTED
     fleet.check_settled()
-    assert store.resume(fleet.conn, run_id, "anna") == "pending"
-    assert store.resume(fleet.conn, run_id, "otto") == "pending"
+    assert admin.resume(fleet.conn, run_id, "anna") == "pending"
+    assert admin.resume(fleet.conn, run_id, "otto") == "pending"
     again = fleet.worker("p").must_claim()
     assert (again.run_id, again.attempt, again.crashes) == (run_id, 2, 1)
     assert store.load_steps(fleet.conn, run_id) == {"load": "[1]"}
@@ -513,7 +513,7 @@ def test_ending_a_host_takes_back_its_runs_uncharged(fleet: Fleet) -> None:
     claimed = [heir.must_claim() for _ in range(3)]
     assert [run.run_id for run in claimed] == ids
     assert {run.crashes for run in claimed} == {0}
-    cause = store.describe(fleet.conn, ids[0])["attempts"][0]
+    cause = admin.describe(fleet.conn, ids[0])["attempts"][0]
     assert (cause["outcome"], cause["cause"]) == ("interrupted", "interrupted")
     assert "arbiter_died" in cause["error"]
     fleet.check_settled()
@@ -578,7 +578,7 @@ def test_a_steady_host_rescues_the_runs_of_a_silent_one_and_they_pay_a_crash(fle
     assert not store.beat(fleet.conn, fates.victim.host_id, 20).alive
     again = fleet.worker("p").must_claim()
     assert (again.run_id, again.crashes) == (fates.run_id, 1)
-    assert store.describe(fleet.conn, fates.run_id)["attempts"][0]["cause"] == "host_lost"
+    assert admin.describe(fleet.conn, fates.run_id)["attempts"][0]["cause"] == "host_lost"
     assert not fates.victim.succeed(fates.fence)
     fleet.check_settled()
 
@@ -649,7 +649,7 @@ def test_old_children_that_their_host_does_not_know_are_ended_and_their_runs_com
     assert store.reconcile(fleet.conn, "resume") == 1
     assert [fleet.state(run_id) for run_id in ids] == [RunState.RUNNING, RunState.PENDING, RunState.RUNNING, RunState.RUNNING]
     assert [child.succeed(fence) for child, fence in zip(children, fences, strict=True)] == [True, False, True, True]
-    assert "missing" in store.describe(fleet.conn, ids[1])["attempts"][0]["error"]
+    assert "missing" in admin.describe(fleet.conn, ids[1])["attempts"][0]["error"]
     fleet.check_settled()
 
 
@@ -714,7 +714,7 @@ def test_reconcile_goes_on_past_a_row_that_cannot_be_moved(fleet: Fleet) -> None
 
 def test_reconcile_works_through_more_than_a_batch_and_lets_others_do_something_in_between(fleet: Fleet) -> None:
     child = fleet.worker("p")
-    store.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 110)
+    admin.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 110)
     claims = itertools.takewhile(lambda claimed: claimed is not None, iter(child.claim, object()))
     assert sum(1 for _ in claims) == 110
     pauses: list[None] = []
@@ -726,7 +726,7 @@ def test_reconcile_works_through_more_than_a_batch_and_lets_others_do_something_
 def test_reconcile_goes_on_past_more_bad_rows_than_a_batch_holds(fleet: Fleet) -> None:
     """Complaint 29: one row that cannot be recovered dropped the rest of its batch."""
     child = fleet.worker("p")
-    store.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 61)
+    admin.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 61)
     fences = [child.must_claim().fence for _ in range(61)]
     clash = "INSERT INTO orbit.outcomes (run_id, token, attempt, reported, outcome) VALUES (%s, %s, 1, false, 'interrupted')"
     for fence in fences[:60]:

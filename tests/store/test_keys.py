@@ -10,7 +10,8 @@ import pytest
 from orbitd import client, store
 from orbitd.errors import Conflict, UsageError
 from orbitd.rules.states import RunState
-from orbitd.store import Connection, Enqueued, Report, Retention
+from orbitd.store import Connection, Report, Retention, admin
+from orbitd.store.admin import Enqueued
 from tests.store.aging import age
 from tests.store.fleet import FAILURE, Child, Fleet
 
@@ -18,7 +19,7 @@ DAY = 86400.0
 
 
 def ask(conn: Connection, key: str = "k", key_for_seconds: float | None = DAY) -> Enqueued:
-    return store.enqueue(conn, "p", key=key, key_for_seconds=key_for_seconds)
+    return admin.enqueue(conn, "p", key=key, key_for_seconds=key_for_seconds)
 
 
 def let_periods_end(fleet: Fleet) -> None:
@@ -62,14 +63,14 @@ def test_a_key_for_a_period_answers_with_its_run_after_the_end(fleet: Fleet, sta
 def test_an_audit_finds_no_fault_with_kept_keys_and_finds_those_that_say_something_else_than_their_runs(fleet: Fleet) -> None:
     ended(fleet, fleet.worker("p"), key="ended")
     ask(fleet.conn, "live")
-    assert store.audit(fleet.conn).counts == {}
+    assert admin.audit(fleet.conn).counts == {}
     fleet.conn.execute("UPDATE orbit.keys SET outcome = CASE WHEN outcome IS NULL THEN 'failed' END")
-    assert store.audit(fleet.conn).counts == {"key_left": 2}
+    assert admin.audit(fleet.conn).counts == {"key_left": 2}
 
 
 def test_a_run_that_was_cancelled_while_it_waited_keeps_its_key_for_the_period(fleet: Fleet) -> None:
     run_id = ask(fleet.conn).id
-    store.cancel(fleet.conn, run_id, "anna")
+    admin.cancel(fleet.conn, run_id, "anna")
     assert ask(fleet.conn) == Enqueued(run_id, False, RunState.CANCELLED)
 
 
@@ -120,7 +121,7 @@ def test_two_racing_enqueues_give_one_run_and_both_its_id(fleet: Fleet, key_was:
         first = ask(fleet.conn)
         racing = fleet.in_background(other, lambda: ask(other))
         racing.until_blocked()
-        racing_many = fleet.in_background(many, lambda: store.enqueue_many(many, [{"pipeline": "p", "key": "k", "key_for": "1 day"}] * 2))
+        racing_many = fleet.in_background(many, lambda: admin.enqueue_many(many, [{"pipeline": "p", "key": "k", "key_for": "1 day"}] * 2))
         racing_many.until_blocked()
     second, third = racing.result(), racing_many.result()
     assert first.created
@@ -157,12 +158,12 @@ def test_producers_wait_for_each_other_only_for_the_same_key(fleet: Fleet) -> No
     other = fleet.connect()
     with fleet.conn.transaction():
         ask(fleet.conn, "a")
-        store.enqueue(fleet.conn, "p", in_seconds=60, tenant="t")
-        store.enqueue_many(fleet.conn, [{"pipeline": "p", "key": "b"}, {"pipeline": "p"}])
+        admin.enqueue(fleet.conn, "p", in_seconds=60, tenant="t")
+        admin.enqueue_many(fleet.conn, [{"pipeline": "p", "key": "b"}, {"pipeline": "p"}])
         with other.transaction():
             ask(other, "c")
-            store.enqueue(other, "p", in_seconds=60, tenant="t")
-            store.enqueue_many(other, [{"pipeline": "p", "key": "d"}, {"pipeline": "p"}])
+            admin.enqueue(other, "p", in_seconds=60, tenant="t")
+            admin.enqueue_many(other, [{"pipeline": "p", "key": "d"}, {"pipeline": "p"}])
 
 
 def test_many_with_keys_that_are_new_doubled_taken_and_over(fleet: Fleet) -> None:
@@ -172,7 +173,7 @@ def test_many_with_keys_that_are_new_doubled_taken_and_over(fleet: Fleet) -> Non
     kept = ended(fleet, child, key="kept")
     live = ask(fleet.conn, "live").id
     asked = ["live", "new", "over", None, "kept", "new", "over", None]
-    ids = store.enqueue_many(fleet.conn, [{"pipeline": "p", "key": key, "key_for": "1 h"} if key else {"pipeline": "p"} for key in asked])
+    ids = admin.enqueue_many(fleet.conn, [{"pipeline": "p", "key": key, "key_for": "1 h"} if key else {"pipeline": "p"} for key in asked])
     assert (ids[0], ids[4]) == (live, kept)
     assert (ids[1], ids[2]) == (ids[5], ids[6])
     assert len({*ids, over}) == 7
@@ -192,7 +193,7 @@ def test_the_key_of_a_run_whose_child_died_is_its_own_until_it_ends(fleet: Fleet
         if state is not RunState.FAILED:
             assert ask(fleet.conn) == Enqueued(run_id, False, state)
         if state is RunState.INTERRUPTED:
-            store.resume(fleet.conn, run_id, "anna")
+            admin.resume(fleet.conn, run_id, "anna")
     assert ask(fleet.conn).created == (key_for_seconds is None)
     fleet.check()
 
@@ -215,7 +216,7 @@ def test_a_failed_run_that_is_retried_has_its_kept_key_again(fleet: Fleet) -> No
     child = fleet.worker("p")
     run_id = ended(fleet, child, RunState.FAILED)
     let_periods_end(fleet)
-    store.retry(fleet.conn, run_id, "anna")
+    admin.retry(fleet.conn, run_id, "anna")
     assert ask(fleet.conn) == Enqueued(run_id, False, RunState.PENDING)
     assert prune(fleet) == 0
     fleet.check()
@@ -228,7 +229,7 @@ def test_an_enqueue_while_a_failed_run_is_taken_out_of_the_dead_letters_finds_th
     run_id, other = ended(fleet, fleet.worker("p"), RunState.FAILED), fleet.connect()
     let_periods_end(fleet)
     with fleet.conn.transaction():
-        store.retry(fleet.conn, run_id, "anna")
+        admin.retry(fleet.conn, run_id, "anna")
         racing = fleet.in_background(other, lambda: ask(other))
         racing.until_blocked()
     assert racing.result() == Enqueued(run_id, False, RunState.PENDING)
@@ -242,7 +243,7 @@ def test_an_enqueue_that_is_about_to_take_a_key_over_sees_that_its_run_is_retrie
         fleet.conn.execute("SELECT FROM orbit.keys FOR UPDATE")
         racing = fleet.in_background(other, lambda: ask(other))
         racing.until_blocked()
-        store.retry(fleet.conn, run_id, "anna")
+        admin.retry(fleet.conn, run_id, "anna")
     assert racing.result() == Enqueued(run_id, False, RunState.PENDING)
     fleet.check()
 
@@ -251,7 +252,7 @@ def test_a_retry_sees_that_its_key_is_taken_over_at_the_last_moment(own_fleet: F
     failed, other = ended(own_fleet, own_fleet.worker("p"), RunState.FAILED), own_fleet.connect()
     let_periods_end(own_fleet)
     with own_fleet.pause_before("take_key", "UPDATE orbit.keys k SET"):
-        retry = own_fleet.in_background(other, lambda: store.retry(other, failed, "anna"))
+        retry = own_fleet.in_background(other, lambda: admin.retry(other, failed, "anna"))
         retry.until_blocked()
         fresh = ask(own_fleet.conn)
     with pytest.raises(Conflict, match="its key"):
@@ -279,9 +280,9 @@ def test_a_failed_run_is_not_retried_while_another_has_its_key(fleet: Fleet) -> 
     let_periods_end(fleet)
     other = ended(fleet, child)
     with pytest.raises(Conflict, match=r'its key "k" belongs to run \d+ now, which has succeeded'):
-        store.retry(fleet.conn, failed, "anna")
+        admin.retry(fleet.conn, failed, "anna")
     let_periods_end(fleet)
-    store.retry(fleet.conn, failed, "anna")
+    admin.retry(fleet.conn, failed, "anna")
     assert ask(fleet.conn) == Enqueued(failed, False, RunState.PENDING)
     assert fleet.state(other) is RunState.SUCCEEDED
     fleet.check()
@@ -289,7 +290,7 @@ def test_a_failed_run_is_not_retried_while_another_has_its_key(fleet: Fleet) -> 
 
 def test_a_dead_letter_that_is_deleted_takes_its_key_along(fleet: Fleet) -> None:
     run_id = ended(fleet, fleet.worker("p"), RunState.FAILED)
-    store.dlq_delete(fleet.conn, run_id)
+    admin.dlq_delete(fleet.conn, run_id)
     assert keys(fleet) == []
     fleet.check()
 
@@ -298,15 +299,15 @@ def test_a_dead_letter_that_is_deleted_takes_its_key_along(fleet: Fleet) -> None
 def test_a_key_answers_with_its_run_and_how_that_ended_after_retention_has_deleted_it(fleet: Fleet, state: RunState) -> None:
     run_id = ended(fleet, fleet.worker("p"), state)
     if state is RunState.FAILED:
-        store.dlq_resolve(fleet.conn, run_id, "anna")
+        admin.dlq_resolve(fleet.conn, run_id, "anna")
     run_id = age(fleet, run_id, 40)
     month = 30 * DAY
     store.prune_rows(fleet.conn, Retention(month, month, month))
     assert fleet.rows("SELECT id FROM orbit.runs") == []
     assert ask(fleet.conn) == client.enqueue(fleet.conn, client.Request("p", key="k")) == Enqueued(run_id, False, state)
     assert fleet.value("SELECT orbit.enqueue('p', key => 'k')") == run_id
-    assert store.enqueue_many(fleet.conn, [{"pipeline": "p", "key": "k"}]) == [run_id]
-    assert store.audit(fleet.conn).counts == {}
+    assert admin.enqueue_many(fleet.conn, [{"pipeline": "p", "key": "k"}]) == [run_id]
+    assert admin.audit(fleet.conn).counts == {}
     let_periods_end(fleet)
     assert ask(fleet.conn).created
     fleet.check()
@@ -317,7 +318,7 @@ def test_a_dead_letter_that_is_deleted_leaves_its_key_to_the_run_that_has_it_now
     failed = ended(fleet, child, RunState.FAILED)
     let_periods_end(fleet)
     fresh = ask(fleet.conn)
-    store.dlq_delete(fleet.conn, failed)
+    admin.dlq_delete(fleet.conn, failed)
     assert ask(fleet.conn) == Enqueued(fresh.id, False, RunState.PENDING)
     fleet.check()
 
@@ -333,7 +334,7 @@ def test_a_dead_letter_that_is_deleted_leaves_its_key_to_the_run_that_has_it_now
 )
 def test_a_period_that_cannot_be_is_refused(fleet: Fleet, key: str | None, key_for: str, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        store.enqueue_many(fleet.conn, [{"pipeline": "p", "key": key, "key_for": key_for}])
+        admin.enqueue_many(fleet.conn, [{"pipeline": "p", "key": key, "key_for": key_for}])
     assert keys(fleet) == []
 
 

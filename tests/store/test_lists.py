@@ -10,7 +10,8 @@ import pytest
 from orbitd import store
 from orbitd.errors import UsageError
 from orbitd.rules.states import RunState
-from orbitd.store import Failure, Page, Report, parse_filter
+from orbitd.store import Failure, Report, admin
+from orbitd.store.admin import Page, parse_filter
 from tests.store.fleet import FAILURE, Fleet
 from tests.support.postgres import Databases
 
@@ -23,11 +24,11 @@ def ids(page: Page) -> list[int]:
 
 
 def found(fleet: Fleet, text: str) -> list[int]:
-    return ids(store.list_runs(fleet.conn, parse_filter(text)))
+    return ids(admin.list_runs(fleet.conn, parse_filter(text)))
 
 
 def test_a_list_has_the_documents_fields_the_newest_first(fleet: Fleet, one_of_each: dict[RunState, int]) -> None:
-    page = store.list_runs(fleet.conn)
+    page = admin.list_runs(fleet.conn)
     assert (page.next, page.stopped_at) == (None, None)
     assert ids(page) == sorted(one_of_each.values(), reverse=True)
     assert all(list(item) == ITEM_FIELDS for item in page.items)
@@ -73,13 +74,13 @@ def test_pages_join_without_gap_or_overlap(fleet: Fleet, text: str) -> None:
         if i % 2:
             child.finish(Report.failed(fence, FAILURE))
     wanted = parse_filter(text)
-    everything = store.list_runs(fleet.conn, wanted, limit=100)
+    everything = admin.list_runs(fleet.conn, wanted, limit=100)
     assert everything.next is None
     paged: list[object] = []
-    page = store.list_runs(fleet.conn, wanted, limit=3)
+    page = admin.list_runs(fleet.conn, wanted, limit=3)
     paged += page.items
     while page.next:
-        page = store.list_runs(fleet.conn, wanted, limit=3, before=page.next)
+        page = admin.list_runs(fleet.conn, wanted, limit=3, before=page.next)
         paged += page.items
     assert paged == everything.items
     assert len(paged) == {"state:failed,scheduled": 20, "state:running": 10, "state:pending": 10}.get(text, 40)
@@ -89,11 +90,11 @@ def test_a_list_whose_time_is_up_says_where_it_stopped_and_goes_on_from_there(ow
     first = own_fleet.enqueue("rare")
     own_fleet.conn.execute(MANY, [2500])
     wanted = parse_filter("pipeline:rare")
-    assert ids(store.list_runs(own_fleet.conn, wanted)) == [first]
-    page, pages = store.list_runs(own_fleet.conn, wanted, patience_seconds=0), 1
+    assert ids(admin.list_runs(own_fleet.conn, wanted)) == [first]
+    page, pages = admin.list_runs(own_fleet.conn, wanted, patience_seconds=0), 1
     while page.stopped_at:
         assert (page.items, page.next) == ([], page.stopped_at)
-        page, pages = store.list_runs(own_fleet.conn, wanted, patience_seconds=0, before=page.stopped_at), pages + 1
+        page, pages = admin.list_runs(own_fleet.conn, wanted, patience_seconds=0, before=page.stopped_at), pages + 1
     assert ids(page) == [first]
     assert pages == 6
 
@@ -111,12 +112,12 @@ def test_pending_runs_are_found_in_a_backlog_too_deep_to_sort(own_fleet: Fleet, 
     own_fleet.enqueue("later", in_seconds=3600)
     child.must_claim()
     pending = parse_filter("state:pending pipeline:p")
-    few = store.list_runs(own_fleet.conn, pending, limit=2000)
+    few = admin.list_runs(own_fleet.conn, pending, limit=2000)
     assert len(few.items) == 1499
     monkeypatch.setattr("orbitd.store.lists._FEW_WAITING", 1000)
-    assert store.list_runs(own_fleet.conn, pending, limit=2000) == few
-    first = store.list_runs(own_fleet.conn, pending, limit=700)
-    second = store.list_runs(own_fleet.conn, pending, limit=2000, before=first.next)
+    assert admin.list_runs(own_fleet.conn, pending, limit=2000) == few
+    first = admin.list_runs(own_fleet.conn, pending, limit=700)
+    second = admin.list_runs(own_fleet.conn, pending, limit=2000, before=first.next)
     assert first.items + second.items == few.items
 
 
@@ -127,8 +128,8 @@ def test_of_a_deep_backlog_those_come_first_that_wait_last(own_fleet: Fleet, mon
     own_fleet.conn.execute("UPDATE orbit.delayed SET due_at = clock_timestamp()")
     store.beat(own_fleet.conn, child.host_id, 20)
     assert found(own_fleet, "state:pending") == [promoted, third, second]
-    page = store.list_runs(own_fleet.conn, parse_filter("state:pending"), limit=1)
-    assert ids(store.list_runs(own_fleet.conn, parse_filter("state:pending"), before=page.next)) == [third, second]
+    page = admin.list_runs(own_fleet.conn, parse_filter("state:pending"), limit=1)
+    assert ids(admin.list_runs(own_fleet.conn, parse_filter("state:pending"), before=page.next)) == [third, second]
     assert found(own_fleet, "state:pending,running") == [third, second, promoted]
 
 
@@ -138,7 +139,7 @@ def test_all_of_a_deep_backlog_can_be_pinned(own_fleet: Fleet, monkeypatch: pyte
     own_fleet.conn.execute(MANY, [1500])
     child.must_claim()
     later = own_fleet.enqueue("p", in_seconds=3600)
-    pins = store.pinned(own_fleet.conn, None, most=2000, act="cancel")
+    pins = admin.pinned(own_fleet.conn, None, most=2000, act="cancel")
     assert len(pins) == 1501
     assert pins[0].run_id == later
     assert [pin.run_id for pin in pins] == sorted((pin.run_id for pin in pins), reverse=True)
@@ -148,13 +149,13 @@ def test_all_of_a_deep_backlog_can_be_pinned(own_fleet: Fleet, monkeypatch: pyte
 def three(fleet: Fleet) -> tuple[int, int, int]:
     """A failed run of tenant 42 that did the step load, a running one with a key, a pending one of another queue."""
     child = fleet.worker("p")
-    failed = store.enqueue(fleet.conn, "p", {"tenant_id": 42, "note": "O'Neil, 5%"}, tenant="42").id
+    failed = admin.enqueue(fleet.conn, "p", {"tenant_id": 42, "note": "O'Neil, 5%"}, tenant="42").id
     fence = child.must_claim().fence
     store.record_step(child.conn, fence, "load[3]", "1", 0.1)
     child.finish(Report.failed(fence, Failure("timeout", "Timeout: no answer\nwithin 5s")))
-    running = store.enqueue(fleet.conn, "p", {"paid": True}, key="inv-42").id
+    running = admin.enqueue(fleet.conn, "p", {"paid": True}, key="inv-42").id
     child.must_claim()
-    pending = store.enqueue(fleet.conn, "later", {"tenant_id": "x"}, queue="mail-slow", tenant="a b").id
+    pending = admin.enqueue(fleet.conn, "later", {"tenant_id": "x"}, queue="mail-slow", tenant="a b").id
     return failed, running, pending
 
 
@@ -206,7 +207,7 @@ def test_each_term_finds_what_it_says(fleet: Fleet, three: tuple[int, int, int],
 
 
 def test_a_group_is_found_by_the_id_that_dead_letters_show(fleet: Fleet, three: tuple[int, int, int]) -> None:
-    group = store.describe(fleet.conn, three[0])["group"]
+    group = admin.describe(fleet.conn, three[0])["group"]
     assert found(fleet, f"group:{group}") == [three[0]]
     assert found(fleet, f"group:{group} state:pending") == []
     assert found(fleet, "group:g00000000") == []
@@ -244,7 +245,7 @@ def test_a_search_ends_at_the_first_page_that_is_older_than_since(own_fleet: Fle
     own_fleet.conn.execute(MANY, [1200])
     own_fleet.conn.execute("UPDATE orbit.runs SET created_at = clock_timestamp() - interval '1 day'")
     new = own_fleet.enqueue("p")
-    page = store.list_runs(own_fleet.conn, parse_filter("since:1h"), patience_seconds=0)
+    page = admin.list_runs(own_fleet.conn, parse_filter("since:1h"), patience_seconds=0)
     assert (ids(page), page.stopped_at) == ([new], None)
 
 
@@ -254,7 +255,7 @@ def test_since_includes_a_run_whose_id_was_drawn_before_midnight(fleet: Fleet) -
     query = "INSERT INTO orbit.runs (id, pipeline, lane, args, created_at) VALUES (%s, 'p', 1, '{}', %s)"
     run_id = (yesterday << 39) | 7
     fleet.conn.execute(query, [run_id, midnight + timedelta(seconds=5)])
-    assert ids(store.list_runs(fleet.conn, parse_filter(f"since:{midnight.isoformat()}"))) == [run_id]
+    assert ids(admin.list_runs(fleet.conn, parse_filter(f"since:{midnight.isoformat()}"))) == [run_id]
 
 
 @pytest.mark.parametrize(
@@ -262,22 +263,22 @@ def test_since_includes_a_run_whose_id_was_drawn_before_midnight(fleet: Fleet) -
 )
 def test_a_filter_that_would_search_all_history_is_refused_with_what_to_add(unwritten: Fleet, text: str) -> None:
     with pytest.raises(UsageError) as refusal:
-        store.list_runs(unwritten.conn, parse_filter(text))
+        admin.list_runs(unwritten.conn, parse_filter(text))
     assert text in refusal.value.message
     assert str(refusal.value.hint).startswith("add since: or pipeline:")
     for more in ("since:1h", "pipeline:p*", "state:pending"):
-        store.list_runs(unwritten.conn, parse_filter(f"{text} {more}"))
+        admin.list_runs(unwritten.conn, parse_filter(f"{text} {more}"))
 
 
 @pytest.mark.parametrize("before", ["x", "1.0", "9" * 5000, "-"])
 def test_a_page_that_begins_at_no_id_is_refused(unwritten: Fleet, before: str) -> None:
     with pytest.raises(UsageError, match="no id to list runs before"):
-        store.list_runs(unwritten.conn, before=before)
+        admin.list_runs(unwritten.conn, before=before)
 
 
 def test_a_page_may_begin_above_all_ids(fleet: Fleet) -> None:
     run_id = fleet.enqueue("p")
-    assert ids(store.list_runs(fleet.conn, before="9" * 30)) == [run_id]
+    assert ids(admin.list_runs(fleet.conn, before="9" * 30)) == [run_id]
 
 
 # --- pins ---
@@ -285,7 +286,7 @@ def test_a_page_may_begin_above_all_ids(fleet: Fleet) -> None:
 
 def test_pins_say_how_a_run_is_now(fleet: Fleet, one_of_each: dict[RunState, int]) -> None:
     chosen = [one_of_each[RunState.FAILED], 42, one_of_each[RunState.PENDING]]
-    failed, pending = store.pins_of(fleet.conn, [*chosen, *chosen])
+    failed, pending = admin.pins_of(fleet.conn, [*chosen, *chosen])
     assert (failed.run_id, failed.pipeline, failed.state, failed.attempt) == (chosen[0], "p", RunState.FAILED, 1)
     assert (pending.run_id, pending.state, pending.attempt) == (chosen[2], RunState.PENDING, 0)
     assert failed.created_at.tzinfo is not None
@@ -301,9 +302,9 @@ def test_pins_say_how_a_run_is_now(fleet: Fleet, one_of_each: dict[RunState, int
     ],
 )
 def test_an_act_on_a_filter_is_pinned_to_the_runs_that_it_can_be_done_to(
-    fleet: Fleet, one_of_each: dict[RunState, int], act: store.Act, states: set[RunState]
+    fleet: Fleet, one_of_each: dict[RunState, int], act: admin.Act, states: set[RunState]
 ) -> None:
-    pins = store.pinned(fleet.conn, parse_filter("pipeline:*"), most=10, act=act)
+    pins = admin.pinned(fleet.conn, parse_filter("pipeline:*"), most=10, act=act)
     assert {pin.run_id for pin in pins} == {one_of_each[state] for state in states}
     assert {pin.state for pin in pins} == states
     assert [pin.run_id for pin in pins] == sorted((pin.run_id for pin in pins), reverse=True)
@@ -314,31 +315,31 @@ def test_a_retry_of_many_has_those_that_wait_out_a_backoff(fleet: Fleet) -> None
     fleet.enqueue("p", in_seconds=3600)
     run_id = fleet.enqueue("p")
     child.finish(Report.retry(child.must_claim().fence, 3600, FAILURE))
-    assert [pin.run_id for pin in store.pinned(fleet.conn, None, most=10, act="retry")] == [run_id]
+    assert [pin.run_id for pin in admin.pinned(fleet.conn, None, most=10, act="retry")] == [run_id]
 
 
 def test_an_act_makes_a_filter_possible_that_would_search_all_history_otherwise(unwritten: Fleet) -> None:
-    assert store.pinned(unwritten.conn, parse_filter("tenant:42"), most=10, act="cancel") == []
-    assert store.pinned(unwritten.conn, None, most=10, act="resume") == []
+    assert admin.pinned(unwritten.conn, parse_filter("tenant:42"), most=10, act="cancel") == []
+    assert admin.pinned(unwritten.conn, None, most=10, act="resume") == []
     for wanted in (parse_filter("tenant:42"), None):
         with pytest.raises(UsageError, match="would search"):
-            store.pinned(unwritten.conn, wanted, most=10, act="rerun")
+            admin.pinned(unwritten.conn, wanted, most=10, act="rerun")
         with pytest.raises(UsageError, match="would search"):
-            store.pinned(unwritten.conn, wanted, most=10)
+            admin.pinned(unwritten.conn, wanted, most=10)
 
 
 def test_more_runs_than_allowed_are_not_pinned_at_all(fleet: Fleet) -> None:
     for _ in range(4):
         fleet.enqueue("p")
-    assert len(store.pinned(fleet.conn, parse_filter("state:pending"), most=4)) == 4
+    assert len(admin.pinned(fleet.conn, parse_filter("state:pending"), most=4)) == 4
     with pytest.raises(UsageError, match="more than 3 runs"):
-        store.pinned(fleet.conn, parse_filter("state:pending"), most=3)
+        admin.pinned(fleet.conn, parse_filter("state:pending"), most=3)
 
 
 def test_an_act_on_many_is_refused_when_they_cannot_all_be_found_in_time(own_fleet: Fleet) -> None:
     own_fleet.conn.execute(MANY, [600])
     with pytest.raises(UsageError, match="not all runs"):
-        store.pinned(own_fleet.conn, parse_filter("pipeline:rare"), most=10, patience_seconds=0)
+        admin.pinned(own_fleet.conn, parse_filter("pipeline:rare"), most=10, patience_seconds=0)
 
 
 # --- pipelines ---
@@ -355,8 +356,8 @@ def test_the_pipelines_tell_who_serves_them_and_how_much_there_is(fleet: Fleet) 
             if act != "run":
                 child.finish(Report.failed(fence, FAILURE))
             if act == "resolve":
-                store.dlq_resolve(fleet.conn, run_id, "anna")
-    gone, idle, p = store.list_pipelines(fleet.conn)
+                admin.dlq_resolve(fleet.conn, run_id, "anna")
+    gone, idle, p = admin.list_pipelines(fleet.conn)
     assert [gone["name"], idle["name"], p["name"]] == ["gone", "idle", "p"]
     assert (gone["hosts"], idle["hosts"]) == ([], [f"host-{fleet.boot_id(child.host_id)}"])
     assert fleet.boot_id(silent) not in str(p["hosts"])
@@ -370,8 +371,8 @@ def test_the_pipelines_tell_who_serves_them_and_how_much_there_is(fleet: Fleet) 
 def test_the_counts_of_pipelines_stop_at_a_thousand(own_fleet: Fleet) -> None:
     own_fleet.host("p")
     own_fleet.conn.execute(MANY, [1001])
-    (p,) = store.list_pipelines(own_fleet.conn)
-    assert p["pending"] == store.MOST_COUNTED
+    (p,) = admin.list_pipelines(own_fleet.conn)
+    assert p["pending"] == admin.MOST_COUNTED
 
 
 def test_what_runs_wait_for_and_no_daemon_has_told_of_stands_behind(own_fleet: Fleet) -> None:
@@ -379,25 +380,25 @@ def test_what_runs_wait_for_and_no_daemon_has_told_of_stands_behind(own_fleet: F
     own_fleet.enqueue("early")
     own_fleet.enqueue("unknown", in_seconds=3600)
     own_fleet.host("p", "early")
-    *known, unknown = store.list_pipelines(own_fleet.conn)
-    assert [pipeline["name"] for pipeline in known] == store.pipeline_names(own_fleet.conn) == ["early", "p"]
+    *known, unknown = admin.list_pipelines(own_fleet.conn)
+    assert [pipeline["name"] for pipeline in known] == admin.pipeline_names(own_fleet.conn) == ["early", "p"]
     assert (unknown["name"], unknown["pending"], unknown["scheduled"], unknown["hosts"]) == ("unknown", 1, 1, [])
     assert (unknown["queue"], unknown["registered_at"]) == (None, None)
     assert unknown.keys() == known[0].keys()
 
 
 READS: dict[str, Callable[[Fleet], object]] = {
-    "pipelines": lambda fleet: store.list_pipelines(fleet.conn),
-    "latest": lambda fleet: store.list_runs(fleet.conn, limit=20),
-    "failed": lambda fleet: store.list_runs(fleet.conn, parse_filter("state:failed pipeline:p took:<1h"), limit=20),
-    "ended": lambda fleet: store.list_runs(fleet.conn, parse_filter("state:failed,succeeded since:1h"), limit=20),
-    "scheduled": lambda fleet: store.list_runs(fleet.conn, parse_filter("state:scheduled attempt:0"), limit=20),
-    "pending": lambda fleet: store.list_runs(fleet.conn, parse_filter("state:pending"), limit=20),
-    "name of a group": lambda fleet: store.resolve_group(fleet.conn, "g"),
-    "group": lambda fleet: store.list_runs(fleet.conn, parse_filter("group:g00000000")),
-    "key": lambda fleet: store.list_runs(fleet.conn, parse_filter("key:k step:s args.a:1 group:g00000000")),
-    "letters": lambda fleet: store.dlq_list(fleet.conn, limit=20),
-    "pins": lambda fleet: store.pins_of(fleet.conn, [int(store.list_runs(fleet.conn, limit=1).items[0]["id"])]),
+    "pipelines": lambda fleet: admin.list_pipelines(fleet.conn),
+    "latest": lambda fleet: admin.list_runs(fleet.conn, limit=20),
+    "failed": lambda fleet: admin.list_runs(fleet.conn, parse_filter("state:failed pipeline:p took:<1h"), limit=20),
+    "ended": lambda fleet: admin.list_runs(fleet.conn, parse_filter("state:failed,succeeded since:1h"), limit=20),
+    "scheduled": lambda fleet: admin.list_runs(fleet.conn, parse_filter("state:scheduled attempt:0"), limit=20),
+    "pending": lambda fleet: admin.list_runs(fleet.conn, parse_filter("state:pending"), limit=20),
+    "name of a group": lambda fleet: admin.resolve_group(fleet.conn, "g"),
+    "group": lambda fleet: admin.list_runs(fleet.conn, parse_filter("group:g00000000")),
+    "key": lambda fleet: admin.list_runs(fleet.conn, parse_filter("key:k step:s args.a:1 group:g00000000")),
+    "letters": lambda fleet: admin.dlq_list(fleet.conn, limit=20),
+    "pins": lambda fleet: admin.pins_of(fleet.conn, [int(admin.list_runs(fleet.conn, limit=1).items[0]["id"])]),
 }
 
 

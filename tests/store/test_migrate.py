@@ -12,7 +12,7 @@ import pytest
 
 from orbitd import store
 from orbitd.errors import Conflict
-from orbitd.store import SchemaMismatch, queries
+from orbitd.store import SchemaMismatch, admin, queries
 from tests.store.fleet import Fleet
 
 MIGRATE = importlib.import_module("orbitd.store.migrate")  # the package has a function of that name
@@ -115,7 +115,7 @@ def next_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[s
 def test_a_migration_waits_for_a_table_without_making_others_wait(own_fleet: Fleet, next_version: Callable[[str], None]) -> None:
     next_version("ALTER TABLE orbit.live ADD COLUMN made_up int")
     child = own_fleet.worker("p")
-    store.enqueue_many(own_fleet.conn, [{"pipeline": "p"}] * 30)
+    admin.enqueue_many(own_fleet.conn, [{"pipeline": "p"}] * 30)
     reader, other = own_fleet.connect(), own_fleet.connect()
     with reader.transaction():
         reader.execute("SELECT FROM orbit.live")
@@ -142,7 +142,7 @@ def test_a_migration_that_gets_no_lock_says_so_and_changes_nothing(
 
 def test_children_work_on_while_functions_are_replaced_under_them(own_fleet: Fleet) -> None:
     child, other = own_fleet.worker("p"), own_fleet.connect()
-    store.enqueue_many(own_fleet.conn, [{"pipeline": "p"}] * 200)
+    admin.enqueue_many(own_fleet.conn, [{"pipeline": "p"}] * 200)
     migrations = own_fleet.in_background(other, lambda: [store.migrate(other) for _ in range(5)])
     for _ in range(200):
         assert child.succeed(child.must_claim().fence)

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from orbitd import store
 from orbitd.errors import Conflict
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Fence, Mode, Report
+from orbitd.store import Fence, Mode, Report, admin
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 
@@ -76,7 +76,7 @@ class StoreMachine(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject) -> None:
         run_id = data.draw(st.sampled_from(sorted(self.runs)))
         run = self.runs[run_id]
-        answer = store.cancel(self.fleet.conn, run_id, "anna")
+        answer = admin.cancel(self.fleet.conn, run_id, "anna")
         if run.state is RunState.RUNNING:
             assert answer == "cancelling"
             run.is_cancel_asked = True
@@ -93,11 +93,11 @@ class StoreMachine(RuleBasedStateMachine):
         run = self.runs[run_id]
         if run.state in ENDED:
             with pytest.raises(Conflict):
-                store.resume(self.fleet.conn, run_id, "anna")
+                admin.resume(self.fleet.conn, run_id, "anna")
             return
         if run.state is RunState.INTERRUPTED:
             run.state, run.place = RunState.PENDING, self.next_place()
-        assert store.resume(self.fleet.conn, run_id, "anna") == run.state
+        assert admin.resume(self.fleet.conn, run_id, "anna") == run.state
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
@@ -108,13 +108,13 @@ class StoreMachine(RuleBasedStateMachine):
         is_hopeless = run.state in {RunState.SUCCEEDED, RunState.CANCELLED}
         if has_rival or is_hopeless or (run.state is RunState.SCHEDULED and run.attempt == 0):
             with pytest.raises(Conflict):
-                store.retry(self.fleet.conn, run_id, "anna")
+                admin.retry(self.fleet.conn, run_id, "anna")
             return
         if run.state is RunState.FAILED:
             run.errors = run.crashes = 0
         if run.state in {RunState.FAILED, RunState.INTERRUPTED, RunState.SCHEDULED}:
             run.state, run.place = RunState.PENDING, self.next_place()
-        assert store.retry(self.fleet.conn, run_id, "anna") == run.state
+        assert admin.retry(self.fleet.conn, run_id, "anna") == run.state
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
@@ -122,9 +122,9 @@ class StoreMachine(RuleBasedStateMachine):
         run_id = data.draw(st.sampled_from(sorted(self.runs)))
         if self.runs[run_id].state not in ENDED:
             with pytest.raises(Conflict):
-                store.rerun(self.fleet.conn, run_id, "anna")
+                admin.rerun(self.fleet.conn, run_id, "anna")
             return
-        self.runs[store.rerun(self.fleet.conn, run_id, "anna")] = ModelRun(None, self.next_place())
+        self.runs[admin.rerun(self.fleet.conn, run_id, "anna")] = ModelRun(None, self.next_place())
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
@@ -132,9 +132,9 @@ class StoreMachine(RuleBasedStateMachine):
         run_id = data.draw(st.sampled_from(sorted(self.runs)))
         if self.runs[run_id].state is not RunState.FAILED:
             with pytest.raises(Conflict):
-                store.dlq_delete(self.fleet.conn, run_id)
+                admin.dlq_delete(self.fleet.conn, run_id)
             return
-        store.dlq_delete(self.fleet.conn, run_id)
+        admin.dlq_delete(self.fleet.conn, run_id)
         del self.runs[run_id]
         self.fences = [(child, fence) for child, fence in self.fences if fence.run_id != run_id]
         self.held = {child: [held for held in runs if held != run_id] for child, runs in self.held.items()}

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from orbitd import store
 from orbitd.rules.states import RunState
-from orbitd.store import Connection, Fence, LeaseLost, Report
+from orbitd.store import Connection, Fence, LeaseLost, Report, admin
 from tests.store.fleet import Child, Fleet
 from tests.support.postgres import Databases
 
@@ -182,7 +182,7 @@ class OpenTransactions(RuleBasedStateMachine):
 
             return Told({run_id} if waits or runs else set(), effect)
 
-        self.act(OPERATOR, lambda: store.cancel(self.operator, run_id, "anna"), judge, stays_open=stays_open)
+        self.act(OPERATOR, lambda: admin.cancel(self.operator, run_id, "anna"), judge, stays_open=stays_open)
 
     @precondition(lambda self: OPERATOR not in self.open)
     @rule(who=st.sampled_from(CHILDREN), stays_open=st.booleans())
@@ -231,7 +231,7 @@ class OpenTransactions(RuleBasedStateMachine):
         found: dict[Any, Any] = dict(self.fleet.rows("SELECT id, state FROM orbit.runs_view"))  # type: ignore[arg-type]
         assert found == {run_id: run.state for run_id, run in self.runs.items()}
         self.fleet.check_settled()
-        assert store.audit(self.fleet.conn).counts == {}
+        assert admin.audit(self.fleet.conn).counts == {}
 
 
 @pytest.mark.timeout(300)

@@ -13,7 +13,7 @@ import pytest
 from orbitd import store
 from orbitd.errors import Conflict, NoSuchObject
 from orbitd.rules.states import RunState
-from orbitd.store import Ask, Claimed, Connection, Fence, Fenced, LeaseLost, Pinned, Report
+from orbitd.store import Ask, Claimed, Connection, Fence, Fenced, LeaseLost, Pinned, Report, admin
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 
@@ -80,11 +80,11 @@ def rescue(scene: Scene, conn: Connection) -> int:
 
 
 def cancel(scene: Scene, conn: Connection) -> str:
-    return store.cancel(conn, scene.run_id, "anna")
+    return admin.cancel(conn, scene.run_id, "anna")
 
 
-def enqueue(scene: Scene, conn: Connection) -> store.Enqueued:
-    return store.enqueue(conn, "p", {"n": 1}, key="k")
+def enqueue(scene: Scene, conn: Connection) -> admin.Enqueued:
+    return admin.enqueue(conn, "p", {"n": 1}, key="k")
 
 
 def step(scene: Scene, conn: Connection) -> str:
@@ -139,21 +139,21 @@ def test_any_two_acts_on_one_run(stage: tuple[Fleet, Connection, Connection], fi
 
 
 PEOPLE: dict[Act, set[RunState]] = {
-    named("pinned_cancel", pinned(lambda conn, run_id, chosen: store.cancel(conn, run_id, "anna", expect=chosen))): {
+    named("pinned_cancel", pinned(lambda conn, run_id, chosen: admin.cancel(conn, run_id, "anna", expect=chosen))): {
         RunState.PENDING,
         RunState.INTERRUPTED,
         RunState.SCHEDULED,
     },
-    named("retry_run", pinned(lambda conn, run_id, chosen: store.retry(conn, run_id, "anna", expect=chosen))): {
+    named("retry_run", pinned(lambda conn, run_id, chosen: admin.retry(conn, run_id, "anna", expect=chosen))): {
         RunState.FAILED,
         RunState.INTERRUPTED,
         RunState.SCHEDULED,
     },
-    named("resume", pinned(lambda conn, run_id, chosen: store.resume(conn, run_id, "anna", expect=chosen))): {RunState.INTERRUPTED},
-    named("recover", lambda _, conn: store.recover(conn, auto_resume=True, by="anna").resumed): {RunState.INTERRUPTED},
-    named("rerun", pinned(lambda conn, run_id, chosen: store.rerun(conn, run_id, "anna", expect=chosen))): {RunState.FAILED},
-    named("resolve", pinned(lambda conn, run_id, chosen: store.dlq_resolve(conn, run_id, "anna", expect=chosen))): {RunState.FAILED},
-    named("delete", pinned(lambda conn, run_id, chosen: store.dlq_delete(conn, run_id, expect=chosen))): {RunState.FAILED},
+    named("resume", pinned(lambda conn, run_id, chosen: admin.resume(conn, run_id, "anna", expect=chosen))): {RunState.INTERRUPTED},
+    named("recover", lambda _, conn: admin.recover(conn, auto_resume=True, by="anna").resumed): {RunState.INTERRUPTED},
+    named("rerun", pinned(lambda conn, run_id, chosen: admin.rerun(conn, run_id, "anna", expect=chosen))): {RunState.FAILED},
+    named("resolve", pinned(lambda conn, run_id, chosen: admin.dlq_resolve(conn, run_id, "anna", expect=chosen))): {RunState.FAILED},
+    named("delete", pinned(lambda conn, run_id, chosen: admin.dlq_delete(conn, run_id, expect=chosen))): {RunState.FAILED},
 }
 """What a person does, and the states in which it does something."""
 
@@ -210,7 +210,7 @@ def begin(fleet: Fleet, start: RunState, delay_seconds: float = 3600) -> Scene:
             case RunState.INTERRUPTED:
                 fleet.crash(owner, fence, mode="hold")
                 owner = fleet.worker("p")
-    (chosen,) = store.pins_of(fleet.conn, [run_id])
+    (chosen,) = admin.pins_of(fleet.conn, [run_id])
     return Scene(fleet, run_id, owner, fence, chosen)
 
 
@@ -255,7 +255,7 @@ def check_what_was_told(scene: Scene, told: dict[str, object]) -> None:
     if isinstance(claimed := told.get("claim"), Claimed) and claimed.run_id == scene.run_id:
         assert state is not RunState.PENDING or {"interrupt", "rescue"} & told.keys()
         assert told.get("cancel") != "cancelled" or {"interrupt", "rescue"} & told.keys()
-    if isinstance(enqueued := told.get("enqueue"), store.Enqueued):
+    if isinstance(enqueued := told.get("enqueue"), admin.Enqueued):
         ended = state in {RunState.SUCCEEDED, RunState.CANCELLED, RunState.FAILED, None}
         assert (enqueued.id == scene.run_id) != enqueued.created
         assert not enqueued.created or ended

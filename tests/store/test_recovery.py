@@ -7,7 +7,8 @@ import pytest
 from orbitd import store
 from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
-from orbitd.store import Recovered, TakenBack
+from orbitd.store import TakenBack, admin
+from orbitd.store.admin import Recovered
 from tests.store.fleet import FAILURE, Child, Fleet
 
 ITEM_FIELDS = ["id", "pipeline", "attempt", "state", "cause", "since", "host", "slot", "last_step", "steps"]
@@ -48,7 +49,7 @@ def only_run_of(fleet: Fleet, child: Child) -> int:
 
 
 def recover(fleet: Fleet, *, auto_resume: bool = False, older_than_seconds: float = 0) -> Recovered:
-    return store.recover(fleet.conn, older_than_seconds=older_than_seconds, auto_resume=auto_resume, by="anna")
+    return admin.recover(fleet.conn, older_than_seconds=older_than_seconds, auto_resume=auto_resume, by="anna")
 
 
 # --- check-interrupted ---
@@ -56,7 +57,7 @@ def recover(fleet: Fleet, *, auto_resume: bool = False, older_than_seconds: floa
 
 def test_a_held_run_is_listed_with_its_cause_and_its_last_step(fleet: Fleet) -> None:
     run_id = held_run(fleet)
-    (item,) = store.check_interrupted(fleet.conn)
+    (item,) = admin.check_interrupted(fleet.conn)
     assert list(item) == ITEM_FIELDS
     assert (item["id"], item["pipeline"], item["attempt"], item["state"]) == (str(run_id), "p", 1, "interrupted")
     assert (item["cause"], item["slot"], item["last_step"], item["steps"]) == ("crashed:SIGSEGV", 0, "save", 2)
@@ -66,7 +67,7 @@ def test_a_held_run_is_listed_with_its_cause_and_its_last_step(fleet: Fleet) -> 
 
 def test_a_running_run_of_a_silent_host_is_listed(fleet: Fleet) -> None:
     child = silent_child(fleet)
-    (item,) = store.check_interrupted(fleet.conn)
+    (item,) = admin.check_interrupted(fleet.conn)
     assert (item["id"], item["state"], item["cause"]) == (str(only_run_of(fleet, child)), "running", "host_lost")
     assert (item["host"], item["slot"], item["last_step"], item["steps"]) == (f"host-{fleet.boot_id(child.host_id)}", 3, None, 0)
 
@@ -75,11 +76,11 @@ def test_resume_of_a_run_whose_child_or_host_is_gone_is_refused(fleet: Fleet) ->
     silent, ended = silent_child(fleet), fleet.worker("p")
     fleet.enqueue("p")
     ended.must_claim()
-    assert store.resume(fleet.conn, only_run_of(fleet, ended), "anna") == "running"
+    assert admin.resume(fleet.conn, only_run_of(fleet, ended), "anna") == "running"
     fleet.conn.execute("SELECT orbit.end_child(%s, 'missing')", [ended.child_id])
     for child in (silent, ended):
         with pytest.raises(Conflict, match="its child or its host is gone") as refusal:
-            store.resume(fleet.conn, only_run_of(fleet, child), "anna")
+            admin.resume(fleet.conn, only_run_of(fleet, child), "anna")
         assert refusal.value.hint == "take it back: orbitctl recover --auto-resume"
 
 
@@ -87,16 +88,16 @@ def test_a_run_is_not_lost_because_another_with_its_number_is(fleet: Fleet) -> N
     child = fleet.worker("q")
     run_id = fleet.twin(only_run_of(fleet, silent_child(fleet)), "q")
     child.must_claim()
-    assert store.resume(fleet.conn, run_id, "anna") == "running"
+    assert admin.resume(fleet.conn, run_id, "anna") == "running"
 
 
 def test_a_running_run_of_a_child_that_has_ended_is_listed(fleet: Fleet) -> None:
     child = fleet.worker("p")
     run_id = fleet.enqueue("p")
     child.must_claim()
-    assert store.check_interrupted(fleet.conn) == []
+    assert admin.check_interrupted(fleet.conn) == []
     fleet.conn.execute("SELECT orbit.end_child(%s, 'missing')", [child.child_id])
-    (item,) = store.check_interrupted(fleet.conn)
+    (item,) = admin.check_interrupted(fleet.conn)
     assert (item["id"], item["state"], item["cause"]) == (str(run_id), "running", "interrupted")
 
 
@@ -107,14 +108,14 @@ def test_what_is_in_good_hands_or_has_ended_is_not_listed(fleet: Fleet) -> None:
     child.succeed(child.must_claim().fence)
     child.finish(store.Report.failed(child.must_claim().fence, FAILURE))
     child.must_claim()
-    assert store.check_interrupted(fleet.conn) == []
+    assert admin.check_interrupted(fleet.conn) == []
 
 
 def test_the_list_begins_with_what_waits_the_longest_and_can_leave_out_the_rest(fleet: Fleet) -> None:
     middle, youngest = held_run(fleet, 100), held_run(fleet, 10)
     oldest = only_run_of(fleet, silent_child(fleet, 1000))
-    assert [int(item["id"]) for item in store.check_interrupted(fleet.conn)] == [oldest, middle, youngest]
-    assert [int(item["id"]) for item in store.check_interrupted(fleet.conn, 50)] == [oldest, middle]
+    assert [int(item["id"]) for item in admin.check_interrupted(fleet.conn)] == [oldest, middle, youngest]
+    assert [int(item["id"]) for item in admin.check_interrupted(fleet.conn, 50)] == [oldest, middle]
 
 
 # --- recover ---
@@ -124,7 +125,7 @@ def test_the_runs_of_a_silent_host_are_taken_back_and_held(fleet: Fleet) -> None
     child = silent_child(fleet)
     run_id = only_run_of(fleet, child)
     assert recover(fleet) == Recovered([TakenBack(run_id, RunState.INTERRUPTED)], [])
-    assert store.describe(fleet.conn, run_id)["attempts"][0]["cause"] == "host_lost"
+    assert admin.describe(fleet.conn, run_id)["attempts"][0]["cause"] == "host_lost"
     assert fleet.value("SELECT ended_cause FROM orbit.hosts WHERE id = %s", child.host_id) == "host_lost"
     assert recover(fleet) == Recovered([], [])
     fleet.check_settled()
@@ -134,7 +135,7 @@ def test_with_auto_resume_they_go_on_and_so_do_the_held_ones(fleet: Fleet) -> No
     held = held_run(fleet)
     lost = only_run_of(fleet, silent_child(fleet))
     assert recover(fleet, auto_resume=True) == Recovered([TakenBack(lost, RunState.PENDING)], [held])
-    assert [line["message"] for line in store.read_logs(fleet.conn, held)] == ["resumed by anna"]
+    assert [line["message"] for line in admin.read_logs(fleet.conn, held)] == ["resumed by anna"]
     worker = fleet.worker("p")
     assert {worker.must_claim().run_id, worker.must_claim().run_id} == {held, lost}
     assert recover(fleet, auto_resume=True) == Recovered([], [])
@@ -179,7 +180,7 @@ def test_a_beat_in_flight_saves_its_host_from_recovery(fleet: Fleet) -> None:
     child, operator = silent_child(fleet), fleet.connect()
     with fleet.conn.transaction():
         store.beat(fleet.conn, child.host_id, 20)
-        assert store.recover(operator, auto_resume=True, by="anna") == Recovered([], [])
+        assert admin.recover(operator, auto_resume=True, by="anna") == Recovered([], [])
     assert store.beat(fleet.conn, child.host_id, 20).alive
 
 
@@ -203,8 +204,8 @@ def test_a_run_that_its_hosts_loss_brings_to_its_limit_fails(fleet: Fleet) -> No
 def test_a_recovery_leaves_what_somebody_else_is_resuming(fleet: Fleet) -> None:
     mine, theirs, operator = held_run(fleet), held_run(fleet), fleet.connect()
     with fleet.conn.transaction():
-        store.resume(fleet.conn, theirs, "otto")
-        assert store.recover(operator, auto_resume=True, by="anna").resumed == [mine]
+        admin.resume(fleet.conn, theirs, "otto")
+        assert admin.recover(operator, auto_resume=True, by="anna").resumed == [mine]
     fleet.check()
 
 

@@ -11,7 +11,8 @@ import pytest
 from orbitd import client, store
 from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
-from orbitd.store import Beat, Claimed, Connection, Enqueued, Lane, Outcome, Place, Report, Sight, queries
+from orbitd.store import Beat, Claimed, Connection, Lane, Outcome, Place, Report, Sight, admin, queries
+from orbitd.store.admin import Enqueued
 from orbitd.store.rights import WhoWeAre
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.addresses import around
@@ -52,7 +53,7 @@ def test_each_predicate_of_a_filter_can_be_prepared_on_the_view(unwritten: Fleet
 
 
 def test_each_term_of_a_filter_has_its_predicate() -> None:
-    assert {name.partition(".")[0] for name in store.FILTER_TERMS} == set(queries.load("filters"))
+    assert {name.partition(".")[0] for name in admin.FILTER_TERMS} == set(queries.load("filters"))
 
 
 @pytest.mark.parametrize(("file", "name"), STATEMENTS)
@@ -109,9 +110,9 @@ def be_refused(child: Child) -> None:
     with pytest.raises(store.LeaseLost):
         child.claim()
     with pytest.raises(Exception, match="printable"):
-        store.enqueue(child.conn, "")
+        admin.enqueue(child.conn, "")
     with pytest.raises(Exception, match="no argument"):
-        store.enqueue(child.conn, "unknown", {"a": 1})
+        admin.enqueue(child.conn, "unknown", {"a": 1})
 
 
 def keep_up(conn: Connection, host_id: int) -> None:
@@ -129,9 +130,9 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
     with Fleet(around(own_fleet.dsn)) as tour:  # a session tells its counters when it ends
         child = tour.worker("p", "q")
         conn = child.conn
-        ids = store.enqueue_many(conn, [{"pipeline": "p", "key": str(i)} for i in range(6)])
+        ids = admin.enqueue_many(conn, [{"pipeline": "p", "key": str(i)} for i in range(6)])
         conn.execute("SELECT orbit.enqueue('p')")
-        store.enqueue(conn, "p", in_seconds=0.000001)
+        admin.enqueue(conn, "p", in_seconds=0.000001)
         fence = child.must_claim().fence
         store.record_step(conn, fence, "s", "1", 0.1)
         assert store.count_commit(conn, fence) == store.last_commit(conn, fence)
@@ -140,25 +141,25 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         answer = child.go_on(Report.failed(fence, FAILURE))
         assert answer.offer.claimed
         tour.come_again(child, asked=(answer.offer.claimed.token, child.lanes))
-        store.cancel(conn, ids[2], "me")
-        store.enqueue(conn, "unknown", queue="elsewhere")
+        admin.cancel(conn, ids[2], "me")
+        admin.enqueue(conn, "unknown", queue="elsewhere")
         store.register_pipelines(conn, child.host_id, [store.PipelineSpec("unknown", "q", 0, "{}", 3, 3)])
         store.beat(conn, child.host_id, 20)
         store.sweep(conn, dict.fromkeys(child.lanes, 0))
         store.doze(conn, {}, 1)
         store.stay_awake(conn, 1)
         fence = child.must_claim().fence
-        store.resume(conn, fence.run_id, "me")
+        admin.resume(conn, fence.run_id, "me")
         tour.crash(child, fence, mode="hold")
-        store.resume(conn, fence.run_id, "me")
-        store.rerun(conn, ids[0], "me")
-        store.dlq_resolve(conn, ids[0], "me")
-        store.retry(conn, ids[0], "me")
+        admin.resume(conn, fence.run_id, "me")
+        admin.rerun(conn, ids[0], "me")
+        admin.dlq_resolve(conn, ids[0], "me")
+        admin.retry(conn, ids[0], "me")
         with pytest.raises(Conflict):
-            store.dlq_delete(conn, ids[0])
+            admin.dlq_delete(conn, ids[0])
         with pytest.raises(Exception, match="moved too often"):
             conn.execute("SELECT orbit.moved_too_often(1)")
-        store.recover(conn, auto_resume=True, by="me")
+        admin.recover(conn, auto_resume=True, by="me")
         conn.execute("UPDATE orbit.children SET started_at = '-infinity'")
         store.end_missing_children(conn, child.host_id, [])
         store.rescue(conn, child.host_id, "resume")

@@ -8,7 +8,7 @@ import pytest
 
 from orbitd import store
 from orbitd.rules.states import RunState
-from orbitd.store import Claimed, Fence, Fenced
+from orbitd.store import Claimed, Fence, Fenced, admin
 from tests.store.fleet import Child, Fleet
 
 
@@ -148,10 +148,10 @@ def test_progress_and_logs_do_not_wait_for_the_transaction_of_a_step(fleet: Flee
 def test_progress_keeps_what_is_not_said_again(fleet: Fleet, child: Child, run: Claimed) -> None:
     store.record_progress(child.conn, run.fence, 0.25, "a quarter\0")
     store.record_progress(child.conn, run.fence, 7.0, None)
-    progress = store.describe(fleet.conn, run.run_id)["progress"]
+    progress = admin.describe(fleet.conn, run.run_id)["progress"]
     assert (progress["fraction"], progress["note"]) == (1.0, "a quarter\ufffd")
     store.record_progress(child.conn, run.fence, None, "done")
-    progress = store.describe(fleet.conn, run.run_id)["progress"]
+    progress = admin.describe(fleet.conn, run.run_id)["progress"]
     assert (progress["fraction"], progress["note"]) == (1.0, "done")
 
 

@@ -17,7 +17,7 @@ import pytest
 from orbitd import store
 from orbitd.config import load
 from orbitd.rules.states import RunState
-from orbitd.store import Report, Retention, queries
+from orbitd.store import Report, Retention, admin, queries
 from orbitd.system.postgres import installations
 from orbitd.upkeep import Upkeep
 from tests.store.aging import DAY_SECONDS, age, enqueue_aged, make_day, partition, tables, today
@@ -77,7 +77,7 @@ def test_a_partition_is_attached_beside_readers_and_writers_of_other_days(own_fl
     reader, producer = own_fleet.connect(), own_fleet.connect()
     with reader.transaction(), producer.transaction():
         reader.execute(f"SELECT FROM orbit.{partition('runs', own_fleet, 0)}".encode())
-        store.enqueue(producer, "p")
+        admin.enqueue(producer, "p")
         assert store.make_partitions(own_fleet.conn, 5) == 8
 
 
@@ -218,7 +218,7 @@ def test_a_day_that_is_too_old_is_dropped_and_younger_ones_are_not(own_fleet: Fl
     old, young = age(own_fleet, succeed(own_fleet), 40), age(own_fleet, succeed(own_fleet), 20)
     store.prune_partitions(own_fleet.conn, MONTH)
     assert own_fleet.rows("SELECT id FROM orbit.runs") == [(young,)]
-    assert store.place(own_fleet.conn, young).state is RunState.SUCCEEDED
+    assert admin.place(own_fleet.conn, young).state is RunState.SUCCEEDED
     assert all(partition(table, own_fleet, 40) not in tables(own_fleet, table) for table in HISTORY)
     assert own_fleet.rows("SELECT run_id FROM orbit.run_logs") == []  # logs: 14 days
     assert old not in {run_id for (run_id,) in own_fleet.rows("SELECT run_id FROM orbit.outcomes")}
@@ -260,14 +260,14 @@ def test_what_is_still_needed_of_a_dropped_day_is_found_as_before(own_fleet: Fle
 
     claimed = own_fleet.worker("pending").must_claim()
     assert (claimed.run_id, json.loads(claimed.args or "")) == (pending, {"n": 1})
-    assert store.describe(own_fleet.conn, delayed)["state"] == "scheduled"
-    assert store.resume(own_fleet.conn, held, "me") == RunState.PENDING
+    assert admin.describe(own_fleet.conn, delayed)["state"] == "scheduled"
+    assert admin.resume(own_fleet.conn, held, "me") == RunState.PENDING
     child = own_fleet.worker("held")
     claimed = child.must_claim()
     assert store.load_steps(child.conn, claimed.run_id) == {"s": '"kept"'}
     assert store.record_step(child.conn, claimed.fence, "s", '"again"', 0.1) == '"kept"'
     child.succeed(claimed.fence)
-    store.retry(own_fleet.conn, letter, "me")
+    admin.retry(own_fleet.conn, letter, "me")
     child = own_fleet.worker("letter")
     claimed = child.must_claim()
     assert store.load_steps(child.conn, claimed.run_id) == {"s": "1"}
@@ -331,7 +331,7 @@ def test_a_run_is_never_without_its_input_while_a_drop_waits(own_fleet: Fleet) -
     make_day(own_fleet, 40)
     child, producer = own_fleet.worker("p"), own_fleet.connect()
     with producer.transaction():
-        run_id = store.enqueue(producer, "p").id
+        run_id = admin.enqueue(producer, "p").id
         older = run_id - (40 << 39)
         producer.execute("UPDATE orbit.runs SET id = %s WHERE id = %s", [older, run_id])
         producer.execute("UPDATE orbit.live SET run_id = %s WHERE run_id = %s", [older, run_id])
@@ -361,7 +361,7 @@ def test_claims_go_on_during_a_backup_while_days_are_to_be_made_and_dropped(own_
     age(own_fleet, succeed(own_fleet), 40)
     janitor = own_fleet.connect()
     child = own_fleet.worker("q")
-    store.enqueue_many(own_fleet.conn, [{"pipeline": "q"}] * 40)
+    admin.enqueue_many(own_fleet.conn, [{"pipeline": "q"}] * 40)
     stop, refused = threading.Event(), threading.Event()
 
     def keep_up() -> None:
@@ -391,7 +391,7 @@ def test_resolved_dead_letters_are_deleted_in_time_and_unresolved_ones_never(own
     make_day(own_fleet, 400)
     unresolved, resolved, lately = (fail(own_fleet) for _ in range(3))
     for run_id in (resolved, lately):
-        store.dlq_resolve(own_fleet.conn, run_id, "me")
+        admin.dlq_resolve(own_fleet.conn, run_id, "me")
     unresolved, resolved, lately = (age(own_fleet, run_id, 400) for run_id in (unresolved, resolved, lately))
     own_fleet.conn.execute("UPDATE orbit.failed SET resolved_at = clock_timestamp() WHERE run_id = %s", [lately])
     store.prune_partitions(own_fleet.conn, MONTH)
@@ -423,10 +423,10 @@ def test_hosts_and_children_that_have_long_ended_are_deleted_but_none_with_a_run
 def test_two_who_prune_at_once_do_not_wait_for_each_other(own_fleet: Fleet) -> None:
     make_day(own_fleet, 400)
     letter = fail(own_fleet)
-    store.dlq_resolve(own_fleet.conn, letter, "me")
+    admin.dlq_resolve(own_fleet.conn, letter, "me")
     age(own_fleet, letter, 400)
     child = own_fleet.worker("q")
-    store.enqueue(own_fleet.conn, "q", key="k", key_for_seconds=DAY_SECONDS)
+    admin.enqueue(own_fleet.conn, "q", key="k", key_for_seconds=DAY_SECONDS)
     child.succeed(child.must_claim().fence)
     own_fleet.conn.execute("UPDATE orbit.keys SET kept_until = clock_timestamp()")
     childless = own_fleet.host("p")

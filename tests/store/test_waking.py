@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from orbitd import store
-from orbitd.store import Connection, Report
+from orbitd.store import Connection, Report, admin
 from orbitd.system.postgres import Cluster
 from tests.store.fleet import FAILURE, Child, Fleet
 
@@ -60,7 +60,7 @@ def test_a_producer_that_looked_before_somebody_fell_asleep_is_waited_for(fleet:
     child, other = fleet.worker("p"), fleet.connect()
     floors = dict.fromkeys(child.lanes, 0)
     with other.transaction():
-        store.enqueue(other, "p")
+        admin.enqueue(other, "p")
         sight, producers = store.doze(janitor, floors, 1)
         assert (sight.lanes, len(producers)) == ([], 1)
         _, still_open = store.doze(janitor, floors, 1)
@@ -92,7 +92,7 @@ def test_many_ring_only_for_those_that_are_new(fleet: Fleet, janitor: Connection
     child = fleet.worker("q")
     fleet.enqueue("p", key="k")
     store.doze(janitor, {}, 1)
-    store.enqueue_many(fleet.conn, [{"pipeline": "p", "key": "k"}, {"pipeline": "q"}])
+    admin.enqueue_many(fleet.conn, [{"pipeline": "p", "key": "k"}, {"pipeline": "q"}])
     seq = fleet.value("SELECT max(seq) FROM orbit.live")
     assert [bell[:3] for bell in bells(janitor)] == [[child.lanes[0], seq, 1]]
 
@@ -108,7 +108,7 @@ def test_a_producer_that_looks_after_somebody_fell_asleep_rings_whatever_its_sna
         other.execute("SELECT count(*) FROM orbit.hosts")
         _, producers = store.doze(janitor, {}, 1)
         assert producers == frozenset()
-        store.enqueue(other, "p")
+        admin.enqueue(other, "p")
     assert len(bells(janitor)) == 1
 
 
@@ -126,9 +126,9 @@ def _promote(child: Child) -> None:
 
 
 RINGS: dict[str, Callable[[Child], object]] = {
-    "enqueue": lambda child: store.enqueue(child.conn, "p"),
-    "enqueue for later": lambda child: store.enqueue(child.conn, "p", in_seconds=60),
-    "enqueue_many": lambda child: store.enqueue_many(child.conn, [{"pipeline": "p"}]),
+    "enqueue": lambda child: admin.enqueue(child.conn, "p"),
+    "enqueue for later": lambda child: admin.enqueue(child.conn, "p", in_seconds=60),
+    "enqueue_many": lambda child: admin.enqueue_many(child.conn, [{"pipeline": "p"}]),
     "retry": _retry,
     "snooze": _snooze,
     "promote": _promote,

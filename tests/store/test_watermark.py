@@ -12,7 +12,7 @@ import pytest
 from orbitd import store
 from orbitd.rules.watermark import LEAST_PAUSE_SECONDS
 from orbitd.search import Search
-from orbitd.store import Claimed, Connection, Offer
+from orbitd.store import Claimed, Connection, Offer, admin
 from orbitd.store.migrate import migrate
 from orbitd.system import clock
 from orbitd.system.postgres import Cluster
@@ -158,7 +158,7 @@ def producer(fleet: Fleet) -> Connection:
 
 def test_a_late_run_is_found_by_the_next_look_and_by_nothing_before(host: Host, producer: Connection) -> None:
     with producer.transaction():
-        late = store.enqueue(producer, "p").id
+        late = admin.enqueue(producer, "p").id
         host.fleet.enqueue("p")
         assert host.work() == 1
         assert host.look() == 0
@@ -170,7 +170,7 @@ def test_a_late_run_is_found_by_the_next_look_and_by_nothing_before(host: Host, 
 
 def test_the_run_of_a_prepared_transaction_is_found_when_that_commits(host: Host, producer: Connection) -> None:
     producer.execute("BEGIN")
-    late = store.enqueue(producer, "p").id
+    late = admin.enqueue(producer, "p").id
     producer.execute("PREPARE TRANSACTION 'late'")
     for _ in range(2):
         host.fleet.enqueue("p")
@@ -309,7 +309,7 @@ def test_a_child_that_finds_the_numbers_gone_back_raises_no_floor(host: Host) ->
 
 def test_where_the_janitor_is_silent_children_search_in_full_now_and_then(host: Host, producer: Connection) -> None:
     with producer.transaction():
-        late = [store.enqueue(producer, "p").id for _ in range(3)]
+        late = [admin.enqueue(producer, "p").id for _ in range(3)]
         host.fleet.enqueue("p")
         assert host.work() == 1
     assert host.claim() is None
@@ -357,7 +357,7 @@ def test_no_number_of_an_open_producer_is_safe_and_all_are_when_it_has_ended(fle
     set_last_seq(fleet, first)
     with producer.transaction():
         for _ in range(10):  # over the edge of a block
-            store.enqueue(producer, "p")
+            admin.enqueue(producer, "p")
         drawn = int(str(producer.execute("SELECT min(seq) FROM orbit.live").fetchall()[0][0]))
         set_last_seq(fleet, drawn + 100_000)
         assert drawn - 4200 < safe_seq(fleet) < drawn

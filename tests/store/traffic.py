@@ -18,7 +18,7 @@ import psycopg
 
 from orbitd import store
 from orbitd.search import Search
-from orbitd.store import Ask, Connection, Failure, Fence, Offer, PipelineSpec, Report
+from orbitd.store import Ask, Connection, Failure, Fence, Offer, PipelineSpec, Report, admin
 from orbitd.system.postgres import Cluster
 from orbitd.system.slots import MAX_SLOTS, SlotMemory, _size
 from orbitd.watermark import Watermark
@@ -198,7 +198,7 @@ class Traffic:
         if count == 1:
             conn.execute("SELECT orbit.enqueue(%s)", [dice.choice(PIPELINES)])
         else:
-            store.enqueue_many(conn, [{"pipeline": dice.choice(PIPELINES)} for _ in range(count)])
+            admin.enqueue_many(conn, [{"pipeline": dice.choice(PIPELINES)} for _ in range(count)])
 
     # --- hosts ---
 

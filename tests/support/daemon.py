@@ -23,6 +23,7 @@ from psycopg.rows import dict_row
 from orbitd import store
 from orbitd.control import client
 from orbitd.errors import DaemonNotRunning
+from orbitd.store import admin
 from orbitd.system import process
 from tests.support.addresses import around
 
@@ -208,12 +209,12 @@ class Daemon:
     def enqueue(self, pipeline: str, **args: object) -> int:
         """Enqueue one run."""
         with self.database() as connection:
-            return store.enqueue(connection, pipeline, args).id
+            return admin.enqueue(connection, pipeline, args).id
 
     def describe(self, run_id: int) -> dict[str, Any]:
         """`orbitctl describe RUN --json`."""
         with self.database() as connection:
-            return store.describe(connection, run_id)
+            return admin.describe(connection, run_id)
 
     def await_run(self, run_id: int, *states: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """The run's description once it is in one of the states."""

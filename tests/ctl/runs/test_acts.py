@@ -10,7 +10,7 @@ import pytest
 
 from orbitd import store
 from orbitd.ctl import acts
-from orbitd.store import Report
+from orbitd.store import Report, admin
 from orbitd.store.connection import Connection
 from tests.ctl.conftest import Orbitctl
 from tests.ctl.runs.conftest import OnTerminal, Worker, short
@@ -278,15 +278,15 @@ class TestMany:
     def test_a_run_that_failed_once_more_after_the_listing_is_left_alone(
         self, orbitctl: Orbitctl, worker: Worker, failed_run: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        listed = store.pinned
+        listed = admin.pinned
 
         def listing(conn: Connection, *args: object, **options: object) -> list[store.Pinned]:
             pins = listed(conn, *args, **options)  # type: ignore[arg-type]
-            store.retry(worker.conn, int(failed_run), "somebody")
+            admin.retry(worker.conn, int(failed_run), "somebody")
             worker.fail()
             return pins
 
-        monkeypatch.setattr(store, "pinned", listing)
+        monkeypatch.setattr(admin, "pinned", listing)
         called = orbitctl("retry", "--where", "state:failed")
         assert called.code == 6
         assert "has changed: from failed, attempt 1, to failed, attempt 2" in called.err
@@ -296,13 +296,13 @@ class TestMany:
         self, orbitctl: Orbitctl, enqueued: Enqueued, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         runs = enqueued("--count", "3").split()
-        cancel = store.cancel
+        cancel = admin.cancel
 
         def cancelling(*args: object) -> str:
             signal.raise_signal(signal.SIGINT)
             return cancel(*args)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(store, "cancel", cancelling)
+        monkeypatch.setattr(admin, "cancel", cancelling)
         called = orbitctl("cancel", *runs, "--yes")
         assert called.code == 130
         assert called.out == f"run {short(runs[0])} is cancelled\n"

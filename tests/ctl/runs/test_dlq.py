@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orbitd import store
+from orbitd.store import admin
 from orbitd.store.connection import Connection
 from tests.ctl.conftest import Orbitctl
 from tests.ctl.runs.conftest import OnTerminal, Worker, short
@@ -124,7 +124,7 @@ class TestAct:
     ) -> None:
         with on_terminal("dlq", "delete", *letters) as screen:
             screen.expect("delete 3 dead letters; this cannot be undone? [y/N] ")
-            store.retry(conn, int(letters[1]), "somebody")
+            admin.retry(conn, int(letters[1]), "somebody")
             screen.type("y\n")
             assert screen.end() == 1
         assert orbitctl("describe", letters[1], "--json").document["state"] == "pending"
