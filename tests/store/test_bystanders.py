@@ -33,6 +33,7 @@ class Scene:
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
+        fleet.host("q")  # so that its lane comes before ours in the index
         self.host = fleet.host("p", "q")
         self.other = fleet.child(fleet.host("p", "q"), "q")
         self.bystanders = self._made()

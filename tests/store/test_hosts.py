@@ -36,7 +36,8 @@ def test_a_report_that_says_nothing_new_writes_nothing(fleet: Fleet) -> None:
 def test_a_pipeline_has_a_lane_for_each_queue_and_priority_that_was_reported(fleet: Fleet) -> None:
     host_id, lanes = fleet.host("q"), list[store.Lane]()
     for queue, priority in (("default", 0), ("special", 0), ("default", 1)):
-        lanes = store.register_pipelines(fleet.conn, host_id, [PipelineSpec("p", queue, priority, OPEN_SIGNATURE, 3, 3)])
+        store.register_pipelines(fleet.conn, host_id, [PipelineSpec("p", queue, priority, OPEN_SIGNATURE, 3, 3)])
+    lanes = store.register_pipelines(fleet.conn, host_id, [PipelineSpec("p", "default", 0, OPEN_SIGNATURE, 3, 3)])
     assert [(lane.pipeline, lane.queue, lane.priority) for lane in lanes] == [("p", "default", 1), ("p", "default", 0), ("p", "special", 0)]
 
 
