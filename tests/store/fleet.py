@@ -76,23 +76,19 @@ class Fleet:
         for connection in self._connections:
             connection.close()
 
-    def connect(self, call_timeout_seconds: float = 15.0) -> Connection:
-        """One as a child has it, which may lead through a pooler."""
-        return self._connect(self.dsn, call_timeout_seconds)
-
-    def session(self, call_timeout_seconds: float = 15.0) -> Connection:
-        """One with a server process to itself, whose settings and pid it keeps: it goes around a pooler."""
-        return self._connect(around(self.dsn), call_timeout_seconds)
-
-    def _connect(self, dsn: str, call_timeout_seconds: float) -> Connection:
+    def connect(self, call_timeout_seconds: float = 15.0, dsn: str | None = None) -> Connection:
         connection = store.connect(
-            dsn,
+            dsn or self.dsn,
             connect_timeout_seconds=5,
             call_timeout_seconds=call_timeout_seconds,
             application_name=f"test {next(self._numbers)}",
         )
         self._connections.append(connection)
         return connection
+
+    def session(self, call_timeout_seconds: float = 15.0) -> Connection:
+        """One with a server process to itself, whose settings and pid it keeps: it goes around a pooler."""
+        return self.connect(call_timeout_seconds, around(self.dsn))
 
     def listener(self) -> Connection:
         """One that hears the bells, which no pooler passes on."""
