@@ -30,13 +30,15 @@ def advance(roster: Roster, desired_generation: int, target: int, limits: Limits
 
 def next_step_due(roster: Roster, limits: Limits) -> float:
     """When `advance` may have something new to say although nothing happens."""
-    rollout, canary = roster.rollout, roster.canary()
-    if rollout and rollout.stage is Stage.CANARY and not roster.has_child_of(rollout.generation):
-        return rollout.since + limits.boot_seconds
-    if rollout and rollout.stage is Stage.CANARY and canary and canary.booted_at is not None:
-        return canary.booted_at + rollout.canary_seconds
-    if rollout and rollout.stage is Stage.PROBATION:
+    rollout = roster.rollout
+    if rollout is None:
+        return float("inf")
+    if rollout.stage is Stage.PROBATION:
         return rollout.since + limits.probation_seconds
+    if rollout.stage is Stage.CANARY and not roster.has_child_of(rollout.generation):
+        return rollout.since + limits.boot_seconds
+    if rollout.stage is Stage.CANARY and (canary := roster.canary()) and canary.booted_at is not None:
+        return canary.booted_at + rollout.canary_seconds
     return float("inf")
 
 

@@ -32,7 +32,7 @@ def own_folders(controller: str, membership: Path = MEMBERSHIP, cgroups: Path = 
 def read(path: Path) -> str:
     """What stands in a file; nothing if it cannot be read."""
     try:
-        return path.read_text()
+        return path.read_bytes().decode()
     except OSError:
         return ""
 
@@ -70,8 +70,11 @@ def _is_group(version: int, folder: Path) -> bool:
 
 def _usage(version: int, folder: Path) -> Usage | None:
     used_name, limit_name, idle_name = _FILES[version]
-    used, limit = read(folder / used_name).strip(), read(folder / limit_name).strip()
-    if not used.isdecimal() or not limit.isdecimal() or not 0 < int(limit) < _UNLIMITED_FROM:
+    limit = read(folder / limit_name).strip()
+    if not limit.isdecimal() or not 0 < int(limit) < _UNLIMITED_FROM:  # so it is mostly, and then its use is no matter
+        return None
+    used = read(folder / used_name).strip()
+    if not used.isdecimal():
         return None
     idle = _word(read(folder / "memory.stat"), idle_name) or 0
     return Usage(max(0, int(used) - idle), int(limit))
