@@ -403,10 +403,10 @@ class Janitor:
             poll.register(self._connection, select.POLLIN)
             due_at = min(self._next_beat, self._next_reconcile, self._watermark.next_look, self._waking.next_look_at())
             seconds = 0.0 if self._connection.is_rung() else due_at - now
-        elif self._attempts:
-            seconds = reconnect_seconds(self._attempts, random.random())
-        else:
+        elif self._pipelines is None:
             seconds = inf
+        else:
+            seconds = reconnect_seconds(self._attempts, random.random())
         if not self._is_stopping:  # a beat at most, whatever there is to wait for: who does not turn is taken for stalled
             poll.poll(ceil(max(0.0, min(seconds, self._settings.host.beat)) * 1000))
 
