@@ -156,16 +156,14 @@ class Janitor:
         self._waking.ring_idle(self._watermark.look(self._connection, self._waking.lanes))
 
     def _tick(self) -> None:
-        """Show that we turn: also before each call to the database, so that only one which outlasts its deadline looks like a stall."""
+        """Show that we turn; before each call to the database, too, so that only one which outlasts its deadline looks like a stall."""
         self._slots.header.janitor_tick_at = clock.now()
 
     def _reconcile(self, connection: Connection) -> None:
         """The backstop behind every quicker way: end the children of ours whom nobody has any more, take back what is nobody's."""
-        self._tick()
         living = [record.child_id for record in self._slots.records if record.child_id]
         if missing := store.end_missing_children(connection, self._host_id, living):
             log.warn("missing_children_ended", children=missing)
-        self._tick()
         store.reconcile(connection, self._mode(), lambda: self._keep_beating(connection))
 
     # --- the host's place in the fleet ---
@@ -178,6 +176,7 @@ class Janitor:
             call_timeout_seconds=database.call_timeout,
             application_name=store.application_name(self._settings.instance.name, "janitor"),
             pooled=database.listen_pooled,
+            before_call=self._tick,
         )
         store.check_schema(connection)
         self._waking.begin(connection)
@@ -192,7 +191,7 @@ class Janitor:
     def _register(self, connection: Connection, pipelines: list[Message]) -> None:
         """Join the fleet. The order matters: first take back our own, then say that we can claim."""
         if self._former_boot_id:
-            taken = store.end_host(connection, self._former_boot_id, "its arbiter died", self._mode(), self._tick)
+            taken = store.end_host(connection, self._former_boot_id, "its arbiter died", self._mode())
             log.warn("former_incarnation_ended", runs=taken)
             self._former_boot_id = None
         asked_at = clock.now()
@@ -212,7 +211,6 @@ class Janitor:
         self._publish(is_news=True)
 
     def _make_lanes(self, connection: Connection, pipelines: list[Message]) -> None:
-        self._tick()
         specs = [PipelineSpec(**spec) for spec in pipelines]
         self._learn_lanes(store.register_pipelines(connection, self._host_id, specs))
         self._are_lanes_known = True
@@ -238,7 +236,6 @@ class Janitor:
 
     def _beat(self, connection: Connection) -> bool:
         """See the module's text; whether there may be somebody to rescue. Raises LeaseLost."""
-        self._tick()
         self._beat_at, held_until = clock.now(), self._slots.header.lease_until
         beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease, probes=self._waking.prepare_beat())
         if self._all_lanes != frozenset(beat.lanes):
@@ -259,12 +256,10 @@ class Janitor:
 
     def _keep_beating(self, connection: Connection) -> None:
         """While much is taken back: our own lease must not lapse over it. Raises LeaseLost."""
-        self._tick()
         if clock.now() >= self._next_beat:
             self._beat(connection)
 
     def _rescue(self, connection: Connection) -> None:
-        self._tick()
         if rescued := store.rescue(connection, self._host_id, self._mode(), lambda: self._keep_beating(connection)):
             log.warn("runs_rescued", runs=rescued)
 
@@ -309,7 +304,6 @@ class Janitor:
 
         What it was doing in the database ends by itself when the server finds its client gone; if it does not, it is ended.
         """
-        self._tick()
         try:
             taken = self._interrupt(connection, grave)
         except psycopg.errors.LockNotAvailable:
