@@ -3,7 +3,7 @@
     beat          renews the host's lease; promotes due runs; says where work waits and whose run was cancelled
     bells         rings idle children when the database announces work (LISTEN), or a beat finds some
     bury          takes back the runs of a dead child, at once
-    reconcile     takes back what belongs to nobody, with each new connection and every five minutes
+    reconcile     takes back what belongs to nobody, with each new connection, soon after somebody was ended, and every five minutes
     upkeep        the fleet's duties, in a thread of its own: see `upkeep.py`
     rescue        takes back the runs of hosts whose lease has lapsed
     watermark     finds the runs of producers who commit late
@@ -45,6 +45,9 @@ from orbitd.waking import Deaf, Waking
 from orbitd.watermark import Watermark
 
 _RECONCILE_SECONDS = 300.0
+_RECONCILE_SOON_SECONDS = 30.0
+"""After somebody was ended: an audit takes a run of theirs for abandoned once that is a minute ago."""
+
 _SHORTEST_PAUSE_SECONDS = 0.02
 _PUT_OFF_SECONDS = 5.0
 _NEWS_LEVELS = ("warning", "error", "critical")
@@ -111,7 +114,7 @@ class Janitor:
         self._connection: Connection | None = None
         self._host_id = 0
         self._attempts = 0
-        self._is_stopping = self._is_deaf = False
+        self._is_stopping = self._is_deaf = self._has_ended = False
         self._upkeep = Upkeep(self._tell)
         self._beat_at = self._next_beat = self._next_reconcile = 0.0
 
@@ -142,31 +145,35 @@ class Janitor:
             self._register(self._connection, self._pipelines)
         if not self._are_lanes_known:
             self._make_lanes(self._connection, self._pipelines)
-        if self._waking.answer(self._connection):
-            self._next_beat = min(self._next_beat, self._beat_at + _SHORTEST_PAUSE_SECONDS)
+        self._answer(self._connection)
         if clock.now() >= self._next_beat and self._beat(self._connection):
             self._rescue(self._connection)
         self._bury_the_dead(self._connection)
         if clock.now() >= self._next_reconcile:
             self._reconcile(self._connection)
-            self._next_reconcile = clock.now() + _RECONCILE_SECONDS
         self._upkeep.speak()
         if (due_seconds := self._waking.look(self._connection)) is not None:
             self._next_beat = min(self._next_beat, max(self._beat_at + _SHORTEST_PAUSE_SECONDS, clock.now() + due_seconds))
         self._waking.ring_idle(self._watermark.look(self._connection, self._waking.lanes))
 
     def _tick(self) -> None:
-        """Show that we turn: also before each call to the database, so that only one which outlasts its deadline looks like a stall."""
+        """Show that we turn; before each call to the database, too, so that only one which outlasts its deadline looks like a stall."""
         self._slots.header.janitor_tick_at = clock.now()
 
     def _reconcile(self, connection: Connection) -> None:
         """The backstop behind every quicker way: end the children of ours whom nobody has any more, take back what is nobody's."""
-        self._tick()
         living = [record.child_id for record in self._slots.records if record.child_id]
         if missing := store.end_missing_children(connection, self._host_id, living):
             log.warn("missing_children_ended", children=missing)
-        self._tick()
+            self._note_end()
         store.reconcile(connection, self._mode(), lambda: self._keep_beating(connection))
+        self._next_reconcile = clock.now() + (_RECONCILE_SOON_SECONDS if self._has_ended else _RECONCILE_SECONDS)
+        self._has_ended = False
+
+    def _note_end(self) -> None:
+        """Somebody was ended. A run of theirs that a transaction had locked just then was passed over, and is in nobody's hands."""
+        self._has_ended = True
+        self._next_reconcile = min(self._next_reconcile, clock.now() + _RECONCILE_SOON_SECONDS)
 
     # --- the host's place in the fleet ---
 
@@ -178,6 +185,7 @@ class Janitor:
             call_timeout_seconds=database.call_timeout,
             application_name=store.application_name(self._settings.instance.name, "janitor"),
             pooled=database.listen_pooled,
+            before_call=self._tick,
         )
         store.check_schema(connection)
         self._waking.begin(connection)
@@ -192,8 +200,9 @@ class Janitor:
     def _register(self, connection: Connection, pipelines: list[Message]) -> None:
         """Join the fleet. The order matters: first take back our own, then say that we can claim."""
         if self._former_boot_id:
-            taken = store.end_host(connection, self._former_boot_id, "its arbiter died", self._mode(), self._tick)
+            taken = store.end_host(connection, self._former_boot_id, "its arbiter died", self._mode())
             log.warn("former_incarnation_ended", runs=taken)
+            self._note_end()
             self._former_boot_id = None
         asked_at = clock.now()
         self._host_id = store.register(
@@ -212,7 +221,6 @@ class Janitor:
         self._publish(is_news=True)
 
     def _make_lanes(self, connection: Connection, pipelines: list[Message]) -> None:
-        self._tick()
         specs = [PipelineSpec(**spec) for spec in pipelines]
         self._learn_lanes(store.register_pipelines(connection, self._host_id, specs))
         self._are_lanes_known = True
@@ -236,9 +244,13 @@ class Janitor:
         if is_news:
             self._waking.ring_all()
 
+    def _answer(self, connection: Connection) -> None:
+        """Hear the bells: they are for idle children, or for a beat."""
+        if self._waking.answer(connection):
+            self._next_beat = min(self._next_beat, self._beat_at + _SHORTEST_PAUSE_SECONDS)
+
     def _beat(self, connection: Connection) -> bool:
         """See the module's text; whether there may be somebody to rescue. Raises LeaseLost."""
-        self._tick()
         self._beat_at, held_until = clock.now(), self._slots.header.lease_until
         beat = self._watermark.beat(connection, self._host_id, self._settings.host.lease, probes=self._waking.prepare_beat())
         if self._all_lanes != frozenset(beat.lanes):
@@ -259,12 +271,12 @@ class Janitor:
 
     def _keep_beating(self, connection: Connection) -> None:
         """While much is taken back: our own lease must not lapse over it. Raises LeaseLost."""
-        self._tick()
+        self._answer(connection)  # a beat takes its own bell that nobody has heard for lost
         if clock.now() >= self._next_beat:
             self._beat(connection)
 
     def _rescue(self, connection: Connection) -> None:
-        self._tick()
+        self._note_end()
         if rescued := store.rescue(connection, self._host_id, self._mode(), lambda: self._keep_beating(connection)):
             log.warn("runs_rescued", runs=rescued)
 
@@ -309,7 +321,6 @@ class Janitor:
 
         What it was doing in the database ends by itself when the server finds its client gone; if it does not, it is ended.
         """
-        self._tick()
         try:
             taken = self._interrupt(connection, grave)
         except psycopg.errors.LockNotAvailable:
@@ -318,6 +329,7 @@ class Janitor:
                 raise
             log.warn("sessions_ended", slot=grave["slot"], of=name)
             taken = self._interrupt(connection, grave)
+        self._note_end()
         for run_id, state in taken:
             log.warn("run_taken_back", run=run_id, slot=grave["slot"], cause=grave["cause"], state=state)
         self._tell({"type": "buried", "nonce": grave["nonce"]})
@@ -403,10 +415,10 @@ class Janitor:
             poll.register(self._connection, select.POLLIN)
             due_at = min(self._next_beat, self._next_reconcile, self._watermark.next_look, self._waking.next_look_at())
             seconds = 0.0 if self._connection.is_rung() else due_at - now
-        elif self._attempts:
-            seconds = reconnect_seconds(self._attempts, random.random())
-        else:
+        elif self._pipelines is None:
             seconds = inf
+        else:
+            seconds = reconnect_seconds(self._attempts, random.random())
         if not self._is_stopping:  # a beat at most, whatever there is to wait for: who does not turn is taken for stalled
             poll.poll(ceil(max(0.0, min(seconds, self._settings.host.beat)) * 1000))
 
@@ -414,8 +426,9 @@ class Janitor:
         """End the host: its runs are taken back at once, and nobody waits for its lease."""
         try:
             if self._connection is not None and self._host_id:
-                while self._graves:
-                    self._bury(self._connection, self._graves.popleft().message)
+                for grave in self._graves:
+                    grave.not_before = 0.0
+                self._bury_the_dead(self._connection)
                 store.end_host(self._connection, self._boot_id, "stopped", self._mode())
                 self._tell({"type": "handed_back"})
         except psycopg.Error as error:

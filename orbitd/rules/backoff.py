@@ -42,10 +42,12 @@ def after_death(history: History, policy: Backoff, *, lifetime_seconds: float, n
 
 
 def reconnect_seconds(attempts: int, draw: float) -> float:
-    """The wait after so many attempts in vain to reach the database: up to 0.1 s, 0.2 s, and so on to 5 s, with full jitter.
+    """The wait after so many attempts in vain to reach the database: none, then up to 0.1 s, 0.2 s, and so on to 5 s, with full jitter.
 
     So a fleet whose database comes back does not come back at once. `draw` is uniform in [0, 1).
     """
+    if attempts == 0:
+        return 0.0
     return draw * min(LONGEST_RECONNECT_SECONDS, FIRST_RECONNECT_SECONDS * 2.0 ** min(attempts - 1, 10))
 
 

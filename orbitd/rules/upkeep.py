@@ -10,7 +10,7 @@ from orbitd.rules.findings import Finding, Status
 from orbitd.units import format_duration
 
 LOOK_SECONDS = 600.0
-"""So long a host leaves the fleet's duties alone at most."""
+"""So long a host leaves the fleet's duties alone at most: hence how often its look after them is due, a duty of its own."""
 
 _SHORTEST_PAUSE_SECONDS = 60.0
 _JITTER = 0.5

@@ -14,7 +14,7 @@ import math
 import select
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 import psycopg
@@ -40,6 +40,7 @@ class Connection(psycopg.Connection[TupleRow]):
     """A psycopg connection whose calls end in time, and that keeps the bells it hears."""
 
     call_timeout_seconds: float | None = None
+    before_call: Callable[[], None] | None = None
     is_pooled = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -52,6 +53,8 @@ class Connection(psycopg.Connection[TupleRow]):
         What breaks into the wait (Ctrl-C, a timeout raised by a signal handler) closes it too: an answer that is still to
         come would be taken for the answer to the next call.
         """
+        if self.before_call:
+            self.before_call()
         if args or kwargs:  # psycopg has an idea of its own how long to wait here
             return super().wait(gen, *args, **kwargs)
         try:
@@ -132,12 +135,13 @@ def connect(
     call_timeout_seconds: float | None,
     application_name: str,
     pooled: str = "auto",
+    before_call: Callable[[], None] | None = None,
 ) -> Connection:
     """A new connection; autocommit. Raises OperationalError in time, and ConfigError for a DSN that cannot be read.
 
     `pooled`: "yes" or "no", or "auto" to find out whether a transaction pooler is in between. Of several hosts it is the one that
     takes writes: each is given its share of the time, though no less than the driver's two seconds.
-    `call_timeout_seconds` None means that a call may take as long as it likes: a migration.
+    `call_timeout_seconds` None means that a call may take as long as it likes: a migration. `before_call` is called before each.
     """
     try:
         given = conninfo_to_dict(dsn)
@@ -157,7 +161,7 @@ def connect(
         raise ConfigError("the database url is not a connection string", 'write "postgresql://user@host/database"') from None
     connection = Connection.connect(conninfo, autocommit=True, prepare_threshold=None)
     try:
-        connection.call_timeout_seconds = connect_timeout_seconds
+        connection.call_timeout_seconds, connection.before_call = connect_timeout_seconds, before_call
         connection.is_pooled = _greet(connection, pooled)
     except BaseException:
         connection.close()

@@ -161,10 +161,10 @@ def end_sessions(conn: psycopg.Connection[Any], application_name: str) -> int:
         return 0
 
 
-def end_host(conn: psycopg.Connection[Any], boot_id: str, cause: str, mode: Mode, between: Meanwhile = _nothing) -> int:
+def end_host(conn: psycopg.Connection[Any], boot_id: str, cause: str, mode: Mode) -> int:
     """End a host by its boot id, at a clean stop or as its next incarnation; how many runs were taken back."""
     conn.execute(_SQL["end_host"], {"boot_id": boot_id, "cause": cause})
-    return reconcile(conn, mode, between)
+    return reconcile(conn, mode)
 
 
 def rescue(conn: psycopg.Connection[Any], host_id: int, mode: Mode, between: Meanwhile = _nothing) -> int:

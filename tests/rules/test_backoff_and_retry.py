@@ -19,7 +19,7 @@ def test_the_wait_is_never_longer_than_the_longest(streak: int, draw: float) -> 
 
 
 def test_the_wait_before_connecting_again_doubles_up_to_five_seconds_all_of_it_jitter() -> None:
-    assert [backoff.reconnect_seconds(attempts, draw=1.0) for attempts in (1, 2, 3, 6, 7, 10**6)] == [0.1, 0.2, 0.4, 3.2, 5.0, 5.0]
+    assert [backoff.reconnect_seconds(attempts, draw=1.0) for attempts in (0, 1, 2, 3, 6, 7, 10**6)] == [0.0, 0.1, 0.2, 0.4, 3.2, 5.0, 5.0]
     assert [backoff.reconnect_seconds(attempts, draw=0.0) for attempts in (1, 10)] == [0.0, 0.0]
     assert backoff.reconnect_seconds(4, draw=0.25) == 0.2
 

@@ -719,7 +719,8 @@ def test_reconcile_works_through_more_than_a_batch_and_lets_others_do_something_
     claims = itertools.takewhile(lambda claimed: claimed is not None, iter(child.claim, object()))
     assert sum(1 for _ in claims) == 110
     pauses: list[None] = []
-    assert store.end_host(fleet.conn, fleet.boot_id(child.host_id), "stopped", "resume", lambda: pauses.append(None)) == 110
+    fleet.conn.execute("SELECT orbit.end_host(%s, 'stopped')", [child.host_id])
+    assert store.reconcile(fleet.conn, "resume", lambda: pauses.append(None)) == 110
     assert len(pauses) == 2
     fleet.check_settled()
 

@@ -76,6 +76,19 @@ class Proxy:
                 client.sendall(data)
 
 
+class NotingProxy(Proxy):
+    """Notes what clients say: each element is what one of them has sent at once, a statement with its parameters."""
+
+    def __init__(self, dsn: str, folder: Path) -> None:
+        self.said: list[bytes] = []
+        super().__init__(dsn, folder)
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        while data := client.recv(65536):
+            self.said.append(data)
+            server.sendall(data)
+
+
 class DeafProxy(Proxy):
     """Keeps notifications to itself while `is_deaf`."""
 
