@@ -53,6 +53,7 @@ class Upkeep:
         self._thread = threading.Thread(target=self._work, name="upkeep", daemon=True)
         self._settings: Settings | None = None
         self._host_id = 0
+        self._broken_off: tuple[str, str] | None = None
 
     def attend(self, settings: Settings, host_id: int) -> None:
         """Begin, or go on with these from the next turn on."""
@@ -94,6 +95,9 @@ class Upkeep:
         ) as connection:
             store.check_schema(connection)
             retention = Retention(settings.retention.succeeded, settings.retention.failed, settings.retention.logs)
+            if self._broken_off:
+                store.end_duty(connection, *self._broken_off)
+                self._broken_off = None
             while duty := store.take_duty(connection, self._host_id, _DUTIES):
                 self._do(duty, connection, retention)
             holder, duties = store.horizon(connection), store.duties(connection)
@@ -104,15 +108,19 @@ class Upkeep:
         return pause_seconds((duty for duty in duties if duty.name in _DUTIES), is_amiss=is_amiss, draw=random.random())
 
     def _do(self, duty: str, connection: Connection, retention: Retention) -> None:
-        """Do one that we have taken. That a lock was not to be had is no news: it is told once the duty is late (see `rules.upkeep`)."""
+        """Do one that we have taken. That a lock was not to be had is no news: it is told once the duty is late (see `rules.upkeep`).
+
+        One that has cost us the connection, be it by taking too long, is recorded as failed by the next turn.
+        """
         try:
             done, failed = _DUTIES[duty](connection, retention), None
         except psycopg.Error as error:
-            if connection.closed:
-                raise
             done, failed = 0, _told(error)
             if not isinstance(error, psycopg.errors.LockNotAvailable):
                 self._words.put(partial(log.warn, "duty_failed", duty=duty, error=failed))
+            if connection.closed:
+                self._broken_off = duty, failed
+                raise
         store.end_duty(connection, duty, failed)
         if done:
             self._words.put(partial(log.event, "duty_done", duty=duty, number=done))

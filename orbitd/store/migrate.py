@@ -10,6 +10,7 @@ function that is needed no longer is dropped by the migration after the next.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from pathlib import Path
@@ -75,7 +76,8 @@ def missing(conn: psycopg.Connection[Any]) -> list[str]:
 
 def _migrate(conn: psycopg.Connection[Any]) -> list[str]:
     applied = [path.stem for number, path in _MIGRATIONS.items() if _patiently(conn, number, path)]
-    make_partitions(conn)
+    with contextlib.suppress(psycopg.errors.LockNotAvailable):  # then it is left to the fleet, whose duty it is
+        make_partitions(conn)
     return applied
 
 

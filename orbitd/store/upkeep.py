@@ -11,8 +11,9 @@ Whatever would have to wait for a lock raises LockNotAvailable soon, changes not
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -44,25 +45,50 @@ class Retention:
 
 
 def make_partitions(conn: psycopg.Connection[Any], days_ahead: int = PARTITION_DAYS_AHEAD) -> int:
-    """Make the partitions of today and the coming days; how many. One whose lock is held is left for another time."""
-    made = 0
+    """Make the partitions of today and the coming days; how many. Raises LockNotAvailable at the end if one could not be made soon."""
+    made, held = 0, list[psycopg.errors.LockNotAvailable]()
+    for table, day in conn.execute(_SQL["left_exclusions"]).fetchall():
+        with _going_on(held):
+            conn.execute(_SQL["include_day"], {"table": table, "day": day})
     for table, day in conn.execute(_SQL["missing_partitions"], {"days": days_ahead}).fetchall():
-        with contextlib.suppress(psycopg.errors.LockNotAvailable):
-            _exclude_day(conn, table, day)
-            made += conn.execute(_SQL["make_partition"], {"table": table, "day": day}).fetchall()[0][0]
+        with _going_on(held):
+            made += _make_partition(conn, table, day)
+    if held:
+        raise held[0]
     return made
 
 
+@contextlib.contextmanager
+def _going_on(held: list[psycopg.errors.LockNotAvailable]) -> Iterator[None]:
+    """Note that a lock was not to be had, and go on."""
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        held.append(error)
+
+
+def _make_partition(conn: psycopg.Connection[Any], table: str, day: int) -> bool:
+    """Make one of them, unless its rows are to stay in the DEFAULT partition. Whatever happens, they are not forbidden there afterwards."""
+    parameters = {"table": table, "day": day}
+    try:
+        _exclude_day(conn, table, day)
+        return bool(conn.execute(_SQL["make_partition"], parameters).fetchall()[0][0])
+    finally:
+        if not conn.closed:
+            conn.execute(_SQL["include_day"], parameters)
+
+
 def prune_partitions(conn: psycopg.Connection[Any], retention: Retention) -> int:
-    """Drop the partitions of days that are too old, but for what is still needed of them; how many were too old.
+    """Drop the partitions of days that are too old, but for what is still needed of them; how many.
 
     Raises LockNotAvailable at the first that cannot be dropped soon.
     """
-    found = conn.execute(_SQL["old_partitions"], retention.parameters()).fetchall()
-    for table, name, day in found:
+    dropped = 0
+    for table, name, day in conn.execute(_SQL["old_partitions"], retention.parameters()).fetchall():
         _exclude_day(conn, table, day)
-        conn.execute(_SQL["prune_partition"], retention.parameters() | {"table": table, "name": name, "day": day})
-    return len(found)
+        parameters = retention.parameters() | {"table": table, "name": name, "day": day}
+        dropped += conn.execute(_SQL["prune_partition"], parameters).fetchall()[0][0] is not None
+    return dropped
 
 
 def _exclude_day(conn: psycopg.Connection[Any], table: str, day: int) -> None:
@@ -77,22 +103,20 @@ def prune_rows(conn: psycopg.Connection[Any], retention: Retention) -> int:
     Returns how many rows. A turn is bounded: the rest is left for the next one.
     """
     statements = ("prune_resolved", "prune_runs", "prune_keys", "prune_leftovers", "prune_hosts")
-    return sum(_in_batches(conn, statement, retention.parameters()) for statement in statements)
+    return sum(sum(islice(_batches(conn, statement, retention.parameters()), _MOST_BATCHES)) for statement in statements)
 
 
-def promote_overdue(conn: psycopg.Connection[Any]) -> int:
-    """Move delayed runs that have been due for more than a minute; how many. A turn is bounded."""
-    return _in_batches(conn, "promote_overdue", {})
+def promote_overdue(conn: psycopg.Connection[Any], limit: int = _BATCH) -> int:
+    """Move all delayed runs that have been due for more than 5 minutes, so many at a time; how many."""
+    return sum(_batches(conn, "promote_overdue", {}, limit))
 
 
-def _in_batches(conn: psycopg.Connection[Any], statement: str, parameters: Mapping[str, float]) -> int:
-    done = 0
-    for _ in range(_MOST_BATCHES):
-        batch = conn.execute(_SQL[statement], {**parameters, "limit": _BATCH}).fetchall()[0][0]
-        done += batch
-        if batch < _BATCH:
-            break
-    return done
+def _batches(conn: psycopg.Connection[Any], statement: str, parameters: Mapping[str, float], limit: int = _BATCH) -> Iterator[int]:
+    """Carry out a statement until it finds no full batch any more, each time in a transaction of its own; how many rows each time."""
+    batch = limit
+    while batch >= limit:
+        batch = conn.execute(_SQL[statement], {**parameters, "limit": limit}).fetchall()[0][0]
+        yield batch
 
 
 def take_duty(conn: psycopg.Connection[Any], host_id: int, known: Iterable[str]) -> str | None:

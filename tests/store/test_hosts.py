@@ -193,6 +193,13 @@ def test_what_fell_due_long_before_it_was_committed_is_left_to_a_duty_by_a_host_
     fleet.check()
 
 
+def test_a_duty_moves_all_that_is_long_due_in_however_many_batches(fleet: Fleet) -> None:
+    fleet.host("p")
+    fleet.conn.execute("SELECT orbit.enqueue('p', run_at => clock_timestamp() + interval '1 hour') FROM generate_series(1, 205)")
+    fleet.conn.execute("UPDATE orbit.delayed SET due_at = clock_timestamp() - interval '1 day'")
+    assert store.promote_overdue(fleet.conn, limit=2) == 205
+
+
 def test_a_host_that_comes_or_comes_again_moves_all_that_is_due(fleet: Fleet) -> None:
     host_id = fleet.host("p")
     for times in ("steady_since = registered_at", "steady_since = '-infinity', lease_until = clock_timestamp()"):

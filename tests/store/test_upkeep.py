@@ -8,7 +8,8 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
 from types import SimpleNamespace
 
 import psycopg
@@ -18,6 +19,7 @@ from orbitd import store
 from orbitd.config import load
 from orbitd.rules.states import RunState
 from orbitd.store import Report, Retention, admin, queries
+from orbitd.system import log
 from orbitd.system.postgres import installations
 from orbitd.upkeep import Upkeep
 from tests.store.aging import DAY_SECONDS, age, enqueue_aged, make_day, partition, tables, today
@@ -89,21 +91,21 @@ def test_a_table_of_the_same_name_in_another_schema_is_no_partition(own_fleet: F
 
 
 def test_several_janitors_make_each_partition_once(own_fleet: Fleet) -> None:
-    made: list[int] = []
     connections = [own_fleet.connect() for _ in range(4)]
     start = threading.Barrier(len(connections))
 
     def make(conn: store.Connection) -> None:
         start.wait()
-        made.append(store.make_partitions(conn, 8))
+        with suppress(psycopg.errors.LockNotAvailable):  # whoever waits for another's 50 ms in vain has made the rest
+            store.make_partitions(conn, 8)
 
     threads = [threading.Thread(target=make, args=[conn]) for conn in connections]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == len(connections)
-    assert sum(made) + store.make_partitions(own_fleet.conn, 8) == 20
+    store.make_partitions(own_fleet.conn, 8)
+    assert [len(tables(own_fleet, table)) for table in HISTORY] == [10] * 4  # of 9 days, and the DEFAULT one
 
 
 def test_a_day_whose_first_row_comes_while_its_partition_is_made_is_left_to_the_default_one(own_fleet: Fleet) -> None:
@@ -160,6 +162,45 @@ def test_what_a_killed_janitor_has_left_of_an_exclusion_is_used_by_the_next(own_
     assert store.make_partitions(own_fleet.conn, 5) == 8
     assert partition("runs", own_fleet, -4) in tables(own_fleet, "runs")
     assert excluded(own_fleet) == usual
+
+
+@pytest.mark.parametrize("mend", [store.make_partitions, store.migrate])
+def test_an_exclusion_that_was_left_behind_is_gone_before_its_day_begins(
+    own_fleet: Fleet, mend: Callable[[store.Connection], object]
+) -> None:
+    usual = excluded(own_fleet)
+    fill_default(own_fleet)
+    for days_ahead in (-1, 0, 2):
+        name, first = partition("runs", own_fleet, -days_ahead), today(own_fleet) + days_ahead << 39
+        own_fleet.conn.execute(f"DROP TABLE IF EXISTS orbit.{name}".encode())
+        check = f"CHECK (id < {first} OR id >= {first + (1 << 39)}) NOT VALID"
+        own_fleet.conn.execute(f"ALTER TABLE orbit.runs_default ADD CONSTRAINT {name} {check}".encode())
+    with pytest.raises(psycopg.errors.CheckViolation):
+        own_fleet.enqueue("p")
+    mend(own_fleet.conn)
+    assert excluded(own_fleet) == usual
+    own_fleet.enqueue("p")
+
+
+@pytest.mark.parametrize("days_ahead", [0, 2])
+def test_no_day_is_excluded_so_late_that_its_runs_might_be_refused(own_fleet: Fleet, days_ahead: int) -> None:
+    usual = excluded(own_fleet)
+    fill_default(own_fleet, -40)
+    own_fleet.conn.execute(f"DROP TABLE orbit.{partition('runs', own_fleet, -days_ahead)}".encode())
+    assert exclude(own_fleet, today(own_fleet) + days_ahead) == [False, False]
+    assert excluded(own_fleet) == usual
+
+
+def test_a_day_that_cannot_be_attached_is_not_left_excluded_and_holds_up_no_other(own_fleet: Fleet) -> None:
+    usual = excluded(own_fleet)
+    fill_default(own_fleet)
+    holder = own_fleet.session()
+    with holder.transaction():
+        holder.execute("LOCK TABLE ONLY orbit.runs IN SHARE UPDATE EXCLUSIVE MODE")  # as ANALYZE does
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            store.make_partitions(own_fleet.conn, 4)
+        assert excluded(own_fleet) == usual
+    assert store.make_partitions(own_fleet.conn, 4) == 1
 
 
 def test_a_day_that_has_begun_or_has_rows_already_is_left_to_a_full_default_partition(own_fleet: Fleet) -> None:
@@ -276,12 +317,19 @@ def test_what_is_still_needed_of_a_dropped_day_is_found_as_before(own_fleet: Fle
     own_fleet.check()
 
 
+def nothing_is_pruned(fleet: Fleet) -> None:
+    assert store.prune_partitions(fleet.conn, MONTH) == 0
+
+
 def test_a_partition_of_kept_rows_is_dropped_once_few_are_needed(own_fleet: Fleet) -> None:
     make_day(own_fleet, 40)
     enqueue_aged(own_fleet, 300, 40)
     store.prune_partitions(own_fleet.conn, MONTH)
     kept = partition("runs", own_fleet, 40, "_kept")
     assert count(own_fleet, kept) == 300
+    fill_default(own_fleet)
+    assert rows_read(own_fleet, lambda: nothing_is_pruned(own_fleet)) == 0
+    own_fleet.conn.execute(b"DELETE FROM orbit.runs_default")
     own_fleet.conn.execute(b"DELETE FROM orbit.live WHERE run_id <> (SELECT min(run_id) FROM orbit.live)")
     store.prune_rows(own_fleet.conn, MONTH)
     store.prune_partitions(own_fleet.conn, MONTH)
@@ -366,7 +414,8 @@ def test_claims_go_on_during_a_backup_while_days_are_to_be_made_and_dropped(own_
 
     def keep_up() -> None:
         while not stop.is_set():
-            assert store.make_partitions(janitor, 4) == 0
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                store.make_partitions(janitor, 4)
             try:
                 store.prune_partitions(janitor, MONTH)
             except psycopg.errors.LockNotAvailable:
@@ -588,3 +637,30 @@ def test_a_schema_that_is_too_new_is_noticed_while_we_work_on_it(own_fleet: Flee
     own_fleet.conn.execute("UPDATE orbit.meta SET value = '99' WHERE name = 'schema_version'")
     with pytest.raises(store.SchemaMismatch, match="version 99"):
         look()
+
+
+def test_a_duty_that_costs_the_connection_is_told_and_recorded(own_fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that takes too long."""
+
+    def take_too_long(conn: store.Connection, _: Retention) -> int:
+        conn.call_timeout_seconds = 0.05
+        conn.execute("SELECT pg_sleep(10)")
+        raise AssertionError
+
+    own_fleet.conn.execute("UPDATE orbit.duties SET next_at = 'infinity' WHERE name <> 'partitions'")
+    monkeypatch.setattr("orbitd.upkeep._DUTIES", {"partitions": take_too_long})
+    pause = SimpleQueue[None]()
+    monkeypatch.setattr("orbitd.upkeep.time", SimpleNamespace(sleep=lambda _: pause.get()))
+    said: list[tuple[str, dict[str, object]]] = []
+    monkeypatch.setattr(log, "warn", lambda event, **fields: said.append((event, fields)))
+    told: list[dict[str, object]] = []
+    upkeep = Upkeep(told.append)
+    upkeep.attend(load(None, overrides=[f"database.url={own_fleet.dsn}"], environ={}), 1)
+    error = "the database did not answer within 0.05s"
+    while not said:
+        upkeep.speak()
+    assert said == [("duty_failed", {"duty": "partitions", "error": error})]
+    pause.put(None)
+    while not told:
+        upkeep.speak()
+    assert {duty["name"]: duty["error"] for duty in told[0]["duties"]}["partitions"] == error  # type: ignore[attr-defined]

@@ -8,6 +8,20 @@ SELECT parent.name AS "table", day::int AS day
  WHERE to_regclass('orbit.' || orbit.partition_name(parent.name, day::int)) IS NULL
  ORDER BY day, parent.place;
 
+-- name: left_exclusions
+-- Days that exclude_day has forbidden, and nobody has gone on with, although rows of them may come now or soon.
+SELECT parent.name AS "table", found.day
+  FROM unnest(ARRAY['runs', 'outcomes', 'steps', 'run_logs']) AS parent (name)
+  JOIN pg_constraint c ON c.conrelid = ('orbit.' || parent.name || '_default')::regclass AND c.conname::text ~ ('^' || parent.name || '_\d{8}$')
+ CROSS JOIN LATERAL (
+       SELECT to_date(substring(c.conname::text FROM '\d{8}'), 'YYYYMMDD') - date '2020-01-01' AS day
+       ) AS found
+ WHERE NOT orbit.may_exclude(parent.name, found.day);
+
+-- name: include_day
+-- Each of them; and after each that was to be made, in case that it was not.
+SELECT orbit.include_day(%(table)s::text, %(day)s::int) AS included;
+
 -- name: exclude_day
 -- Before each that is made or dropped, as long as there is something to do.
 SELECT orbit.exclude_day(%(table)s::text, %(day)s::int) AS goes_on;
@@ -17,7 +31,7 @@ SELECT orbit.exclude_day(%(table)s::text, %(day)s::int) AS goes_on;
 SELECT orbit.make_partition(%(table)s::text, %(day)s::int) AS made;
 
 -- name: old_partitions
--- Partitions whose days are too old to be kept whole: the oldest day first, and of each day `runs` first.
+-- Partitions whose days are too old to be kept whole, but for those of which much is still needed: the oldest day first, and of each day `runs` first.
 SELECT parent.name AS "table", child.relname::text AS name, found.day
   FROM unnest(ARRAY['runs', 'outcomes', 'steps', 'run_logs']) WITH ORDINALITY AS parent (name, place)
   JOIN pg_inherits i ON i.inhparent = ('orbit.' || parent.name)::regclass
@@ -28,6 +42,7 @@ SELECT parent.name AS "table", child.relname::text AS name, found.day
  WHERE found.day < orbit.first_id(
            clock_timestamp() - make_interval(secs => CASE parent.name WHEN 'run_logs' THEN %(logs)s::float8 ELSE %(succeeded)s::float8 END)
        ) >> 39
+   AND CASE WHEN child.relname ~ '_kept$' THEN NOT orbit.has_many(child.relname::text) ELSE true END
  ORDER BY found.day, parent.place, child.relname;
 
 -- name: prune_partition

@@ -1,9 +1,8 @@
 -- One step on the way to a partition of a day that is attached without reading all of the DEFAULT partition while everybody is locked
 -- out: rows of that day are forbidden there; then it is made certain that there are none, for which nobody has to wait. Called before
 -- make_partition and prune_partition for as long as it returns true. It does nothing where little is there to be read, and for
--- a day that has begun and has no partition, because somebody may write to it just now.
--- Of a later day no rows can come yet, and those of a day with a partition do not come there. What a janitor that was killed leaves behind
--- the next one goes on with.
+-- a day without a partition that has begun or begins soon: whoever enqueues must not be refused because a janitor was killed here, or found
+-- the lock held at the next step. What is left behind of later days the next turn goes on with, or takes back in time (see include_day).
 -- Raises lock_not_available, as make_partition.
 -- Locks: that of migrate; the DEFAULT partition, first ACCESS EXCLUSIVE for a moment, then SHARE UPDATE EXCLUSIVE.
 CREATE OR REPLACE FUNCTION orbit.exclude_day(p_table text, p_day int) RETURNS boolean
@@ -15,7 +14,7 @@ DECLARE
     v_name text := orbit.partition_name(p_table, p_day);
 BEGIN
     PERFORM pg_advisory_xact_lock(7001);
-    IF orbit.attaches_quickly(p_table, p_day) THEN
+    IF NOT orbit.may_exclude(p_table, p_day) OR orbit.attaches_quickly(p_table, p_day) THEN
         RETURN false;
     ELSIF orbit.is_excluded(p_table, p_day) THEN
         BEGIN
@@ -23,8 +22,6 @@ BEGIN
         EXCEPTION WHEN check_violation THEN  -- there are: the clock was wrong
             PERFORM orbit.include_day(p_table, p_day);
         END;
-        RETURN false;
-    ELSIF p_day::bigint << 39 <= orbit.first_id(clock_timestamp()) AND NOT (orbit.has_table(v_name) OR orbit.has_table(v_name || '_kept')) THEN
         RETURN false;
     END IF;
     EXECUTE format(

@@ -1,5 +1,5 @@
 -- Drop one day's partition of a history table, and keep what is still needed of it: a duty of the fleet. Returns how many rows were
--- kept. It is done for `runs` first, because its rows then decide about the others of that day; before that, null is returned.
+-- kept; null: it is not dropped. It is done for `runs` first, because its rows then decide about the others of that day.
 --     none needed   the partition is dropped; so are log lines, whoever may still want them
 --     a few         they move to the DEFAULT partition, and the partition is dropped
 --     more          a partition with only them takes its place, named `..._kept`; once they are few, it is dropped like the others
@@ -12,20 +12,18 @@ LANGUAGE plpgsql
 SET lock_timeout = '50ms' SET jit = off
 AS $$
 DECLARE
-    c_few  constant int := 200;
     v_new  text := orbit.partition_name(p_table, p_day) || '_kept';
     v_rows bigint := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock(7001);
     IF NOT orbit.has_table(p_name) THEN
-        RETURN 0;
+        RETURN NULL;
     ELSIF p_table IN ('outcomes', 'steps') AND orbit.has_table(orbit.partition_name('runs', p_day)) THEN
         RETURN NULL;
     END IF;
     IF p_name = v_new THEN
-        EXECUTE format('SELECT count(*) FROM (SELECT FROM orbit.%I LIMIT %s) AS kept', p_name, c_few + 1) INTO v_rows;
-        IF v_rows > c_few THEN
-            RETURN v_rows;
+        IF orbit.has_many(p_name) THEN
+            RETURN NULL;
         END IF;
         v_new := v_new || '_again';
     END IF;
@@ -52,7 +50,7 @@ BEGIN
 
     EXECUTE format('ALTER TABLE orbit.%I DETACH PARTITION orbit.%I', p_table, p_name);
     EXECUTE format('DROP TABLE orbit.%I', p_name);
-    IF v_rows > c_few THEN
+    IF p_table <> 'run_logs' AND orbit.has_many(v_new) THEN
         PERFORM orbit.attach_partition(p_table, v_new, p_day);
         RETURN v_rows;
     END IF;
