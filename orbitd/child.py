@@ -38,7 +38,7 @@ from orbitd.pipelines.runlog import hearing
 from orbitd.rules import retry
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import Activity
-from orbitd.store import Claimed, Failure, Fence, Outcome, Report
+from orbitd.store import Claimed, Failure, Outcome, Report
 from orbitd.system import clock, log, process
 from orbitd.system.channel import Channel, ChannelClosed
 from orbitd.system.stacks import DUMP_SIGNAL
@@ -116,7 +116,7 @@ class Child:
         batches = {name: pipeline.batch or settings.poll.batch for name, pipeline in pipelines.served.items()}
         self._link = Link(post, settings, orders, batches)
         self._hand = Hand(self._link, orders)
-        self._known_threads = WeakSet(threading.enumerate())
+        self._first_threads, self._told_threads = WeakSet(threading.enumerate()), WeakSet[threading.Thread]()
         self._thread_count = threading.active_count()
         self._shown = ""
 
@@ -207,7 +207,7 @@ class Child:
         log.event("run_ended", **about, outcome=ended.kind, seconds=round(seconds, 3), error=ended.error or None)
         self._link.note_run(claimed.lane, seconds)
         shown_seconds = seconds if self._hand.is_batch else None
-        report = report_of(ended, claimed, fence, pipeline, self._settings, seconds=shown_seconds, stack=run.stack)
+        report = report_of(ended, claimed, pipeline, self._settings, seconds=shown_seconds, stack=run.stack)
         record.runs += 1
         if report and report.outcome in _COUNTED:
             record.count(ended_at, seconds, has_failed=report.outcome is not Outcome.SUCCEEDED)
@@ -217,10 +217,11 @@ class Child:
         """A thread that a run has left behind goes on beside the next one: say so once, of the run that did it."""
         if threading.active_count() == self._thread_count:  # a look at each would cost every run
             return
-        self._thread_count = threading.active_count()
-        left = [thread for thread in threading.enumerate() if thread.name not in _OUR_THREADS and thread not in self._known_threads]
-        if left:
-            self._known_threads.update(left)
+        threads = threading.enumerate()
+        theirs = [thread for thread in threads if thread.name not in _OUR_THREADS and thread not in self._first_threads]
+        self._thread_count = 0 if theirs else len(threads)  # while one of them lives, another may take its place
+        if left := [thread for thread in theirs if thread not in self._told_threads]:
+            self._told_threads.update(left)
             log.warn("threads_left", run=run_id, pipeline=pipeline, threads=",".join(thread.name for thread in left))
 
     def _title(self, what: str) -> None:
@@ -233,7 +234,6 @@ class Child:
 def report_of(  # noqa: PLR0911 - one way out for each way to end
     ended: Ended,
     claimed: Claimed,
-    fence: Fence,
     pipeline: Pipeline[..., object],
     settings: Settings,
     *,
@@ -244,6 +244,7 @@ def report_of(  # noqa: PLR0911 - one way out for each way to end
 
     `seconds`: how long it took, if it waited for its turn after the claim; `stack`: where it stood when its time was up.
     """
+    fence = claimed.fence
     if ended.kind is EndKind.SUCCEEDED:
         return Report.succeeded(fence, ended.result_text or "null", seconds)
     cause = EndKind.ERROR if ended.kind is EndKind.RETRY else ended.kind

@@ -10,6 +10,9 @@ what is late, and hands back what would have to wait.
 
 Who speaks to the database about the hand has the *voice* until the answer is noted. What is being told or handed back is in
 nobody's list meanwhile, so the main thread goes on with the rest; it needs the voice only where there is nothing else to do.
+
+Once the connection was lost or the lease may be over, nothing that waits is begun: a hand-back whose answer was lost, or a rescue, may
+have given it to others. It is handed back, which takes nothing from them.
 """
 
 from __future__ import annotations
@@ -63,9 +66,11 @@ class Hand:
 
     def next(self) -> Claimed | None:
         """The run to begin now; None when there is none left, or none may be begun."""
-        if self._waiting and self._reports and clock.now() >= self._untold_since + LATE_SECONDS:
-            with self._voice:
-                self._tell(self._link.call)
+        if self._waiting and self._reports and clock.now() >= self._untold_since + LATE_SECONDS and self._voice.acquire(blocking=False):
+            try:
+                self._tell()
+            finally:
+                self._voice.release()
         claimed = None
         while claimed is None:
             with self._lock:
@@ -102,7 +107,7 @@ class Hand:
             answer = store.finish_and_claim(connection, child_id, self._reports, ask)
             if not answer.lease_ok:
                 self._link.forget_registration()
-                return answer.finished, None  # it has not looked
+                return answer.finished, None  # it was refused
             return answer.finished, answer.offer
 
         with self._voice:
@@ -123,15 +128,15 @@ class Hand:
         self._waiting.extend(runs)
         self.is_batch = len(runs) > 1
         if self.is_batch:
-            self._orders.waiting = {run.run_id for run in runs}
             self._orders.unwanted.clear()
+            self._orders.waiting = {run.run_id for run in runs}
             self._keep()
 
-    def _tell(self, call: Callable[[Callable[[Connection, int], Finished]], Finished | None]) -> None:
-        """Report what has ended, and no more."""
+    def _tell(self) -> None:
+        """Report what has ended, and no more, if the database is there."""
         with self._lock:
             reports, self._reports = self._reports, []
-        finished = call(lambda connection, _: store.finish(connection, reports)) if reports else None
+        finished = self._link.try_call(lambda connection, _: store.finish(connection, reports)) if reports else None
         with self._lock:
             if finished:
                 self._link.let_go([report.fence.run_id for report in reports])
@@ -147,10 +152,10 @@ class Hand:
             log.warn("zombie_rejected", run=run_id)
 
     def _unwanted(self) -> Sequence[Claimed]:
-        """Which of those that wait must not wait here: all, if we are to begin nothing more, or something more urgent has come."""
+        """Which of those that wait must not wait here: all, if we may not begin them, or something more urgent has come."""
         if not self._waiting:
             return ()
-        if self._orders.is_draining or self._link.is_paused or self._link.is_called_away(self._waiting[0].lane):
+        if self._orders.is_draining or not self._link.may_begin or self._link.is_called_away(self._waiting[0].lane):
             return list(self._waiting)
         if self._orders.unwanted:
             return [run for run in self._waiting if run.run_id in self._orders.unwanted]
@@ -196,7 +201,7 @@ class Hand:
 
     def _look(self) -> None:
         if self._running_seconds() >= LATE_SECONDS:  # else the main thread is about to tell them
-            self._tell(self._link.try_call)
+            self._tell()
         self._hand_back(self._held_up, self._link.try_call)
         with self._lock:
             if not self._waiting and not self._reports:

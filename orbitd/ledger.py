@@ -67,8 +67,12 @@ class Courier:
         if lines and self._link.try_call(partial(self._append, lines=lines)) is None:
             with self._lock:
                 self._lines[:0] = lines[: self._MOST_LINES - len(self._lines)]
-        if progress:
-            self._link.try_call(lambda connection, _: store.record_progress(connection, self._fence, *progress))
+            self._has_something.set()
+        if progress and self._link.try_call(lambda connection, _: store.record_progress(connection, self._fence, *progress)) is None:
+            with self._lock:
+                if self._progress is None:  # else there is newer
+                    self._progress = progress
+            self._has_something.set()
 
     def finish(self) -> None:
         """Deliver the rest; the run has ended."""

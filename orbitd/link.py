@@ -82,7 +82,7 @@ class Post:
 
 
 class Link:
-    """One child's way to the database. Used by the main thread and by its courier, one at a time."""
+    """One child's way to the database. Used by the main thread, its courier and the keeper, one at a time."""
 
     def __init__(self, post: Post, settings: Settings, orders: Orders, sizes: Mapping[str, Batch]) -> None:
         """`sizes`: the pipelines that the child can run, each with how many runs of it a claim may bring."""
@@ -90,7 +90,8 @@ class Link:
         self._connection: Connection | None = None
         self._lock = threading.RLock()
         self._host_id = 0
-        self._child_id = 0
+        self._child_id = self._taken_by = 0
+        self._not_before, self._attempts_in_vain = 0.0, 0
         self._lanes_version = -1
         self._lanes: dict[int, Lane] = {}
         self._batches: dict[int, Batch] = {}
@@ -107,9 +108,9 @@ class Link:
         return header.host_id == self._host_id and clock.now() < header.lease_until and not header.is_paused
 
     @property
-    def is_paused(self) -> bool:
-        """Whether nothing more is to be begun here for now."""
-        return bool(self._post.header.is_paused)
+    def may_begin(self) -> bool:
+        """Whether what the last claim has brought may be begun: it is ours for certain only while the lease and that connection last."""
+        return self.may_claim and self._connection is not None and self._child_id == self._taken_by
 
     @property
     def has_fresh_beat(self) -> bool:
@@ -147,7 +148,7 @@ class Link:
             raise Drained
         with self._lock:
             try:
-                return operation(self._registered(), self._child_id)
+                answer = operation(self._registered(), self._child_id)
             except store.LeaseLost as error:  # the host was ended, or this child was: it must come back under another id
                 self._host_id = 0
                 why = str(error)
@@ -157,6 +158,9 @@ class Link:
                 why = str(error).strip()
                 if isinstance(error, _NEEDS_ANOTHER_CONNECTION) and self._connection is not None:
                     self._connection.close()
+            else:
+                self._not_before, self._attempts_in_vain = 0.0, 0
+                return answer
             if self._connection is not None and self._connection.closed:
                 self._connection = None
         self._complain(why)
@@ -170,15 +174,18 @@ class Link:
             log.warn("database_call_failed", error=" ".join(why.split()))
 
     def try_call(self, operation: Callable[[Connection, int], T]) -> T | None:
-        """Carry out an operation if the database is there; None if not. For what can wait."""
-        with self._lock:
-            if self._connection is None or self._connection.closed:
-                return None
-            try:
-                return operation(self._connection, self._child_id)
-            except psycopg.Error as error:
-                log.warn("database_call_failed", error=str(error).strip())
-                return None
+        """Carry out an operation if the database can do it now; None if not, and for a growing while after that. For what can wait."""
+        if clock.now() < self._not_before:
+            return None
+        try:
+            return self._try(operation)
+        except (_NotNow, Drained):
+            pass
+        except psycopg.DataError as error:
+            self._complain(str(error))
+        self._attempts_in_vain += 1
+        self._not_before = clock.now() + reconnect_seconds(self._attempts_in_vain, random.random())
+        return None
 
     def forget_registration(self) -> None:
         """Somebody has ended this child, or its host: the next call registers anew."""
@@ -206,7 +213,7 @@ class Link:
         runs = offer.runs if offer else ()
         if offer:
             self._search.end(offer)
-        self._held = {run.run_id: (index, run.fence) for index, run in enumerate(runs)}
+        self._held, self._taken_by = {run.run_id: (index, run.fence) for index, run in enumerate(runs)}, self._child_id
         self._post.page.hold([(run.lane, run.seq, run.run_id, run.token) for run in runs])
         if runs:
             self._permits.use()
@@ -268,7 +275,7 @@ class Link:
                 slot=self._post.slot,
                 nonce=self._post.nonce,
                 pid=os.getpid(),
-                held=[fence for _, fence in self._held.values()],
+                held=[fence for _, fence in list(self._held.values())],  # a copy: the hand lets go of some meanwhile
                 asked=(will.asked_token, list(will.asked_lanes)) if will.asked_token else None,
             )
             self._host_id, self._post.record.child_id = host_id, self._child_id

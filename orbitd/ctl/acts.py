@@ -42,8 +42,8 @@ _REFUSALS = (NoSuchObject, Conflict, UsageError)
 class Asked(NamedTuple):
     """What is to be done to one run: as it was when it was chosen, and as it must still be (None: never mind)."""
 
-    pin: store.Pinned
-    expect: store.Pinned | None
+    pin: admin.Pinned
+    expect: admin.Pinned | None
     args: Mapping[str, Any]
     by: str
 
@@ -64,7 +64,7 @@ class Act:
 
     name: str
     perform: Callable[[store.Connection, Asked], Done]
-    choose: Callable[[store.Connection, admin.Filter | None, Mapping[str, Any]], list[store.Pinned]]
+    choose: Callable[[store.Connection, admin.Filter | None, Mapping[str, Any]], list[admin.Pinned]]
     is_undoable: bool = True
     starts_runs: bool = False
     """Whether --wait is content only with success, else with any end."""
@@ -76,7 +76,7 @@ class Result:
     """A run that was named or found, or a word that names none, and what became of it."""
 
     id: str
-    pin: store.Pinned | None = None
+    pin: admin.Pinned | None = None
     done: Done | None = None
     error: OrbitError | None = None
     ended: RunState | None = None
@@ -256,7 +256,7 @@ def _exit_code(act: Act, results: Sequence[Result]) -> int:
     return ExitCode.OK if set(ended) == {RunState.SUCCEEDED} else ExitCode.FAILED
 
 
-def _found(results: Sequence[Result]) -> list[tuple[Result, store.Pinned]]:
+def _found(results: Sequence[Result]) -> list[tuple[Result, admin.Pinned]]:
     return [(result, result.pin) for result in results if result.pin]
 
 
@@ -287,7 +287,7 @@ def _resume(conn: store.Connection, asked: Asked) -> Done:
     return _started(admin.resume(conn, asked.pin.run_id, asked.by, asked.expect), asked.pin)
 
 
-def _started(state: str, pin: store.Pinned) -> Done:
+def _started(state: str, pin: admin.Pinned) -> Done:
     """A run that was waiting or running has been left as it was, unless it waited for a later time."""
     is_changed = state == RunState.PENDING and pin.state != RunState.PENDING
     return Done(state, state, f"is {state} again" if is_changed else f"is {state} already", is_changed)
@@ -308,11 +308,11 @@ def _delete(conn: store.Connection, asked: Asked) -> Done:
     return Done("deleted", "deleted", "is deleted")
 
 
-def _runs_for(act: admin.Act) -> Callable[[store.Connection, admin.Filter | None, Mapping[str, Any]], list[store.Pinned]]:
+def _runs_for(act: admin.Act) -> Callable[[store.Connection, admin.Filter | None, Mapping[str, Any]], list[admin.Pinned]]:
     return lambda conn, wanted, _: admin.pinned(conn, wanted, most=_MOST, act=act)
 
 
-def _dead_letters(conn: store.Connection, wanted: admin.Filter | None, args: Mapping[str, Any]) -> list[store.Pinned]:
+def _dead_letters(conn: store.Connection, wanted: admin.Filter | None, args: Mapping[str, Any]) -> list[admin.Pinned]:
     return admin.dlq_pinned(conn, wanted, most=_MOST, include_resolved=args.get("resolved", False))
 
 

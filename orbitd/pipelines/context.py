@@ -140,7 +140,10 @@ class _AnyContext:
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
-        """A psycopg connection whose changes commit together on leaving, if the run is still ours, and else not at all."""
+        """A psycopg connection whose changes commit together on leaving, if the run is still ours, and else not at all.
+
+        A role taken inside ends with the block: what is checked only at the commit is checked in the connection's own.
+        """
         with self._interruption.shielded(), self._writing(), self._ledger.transaction() as connection, self._authors_code():
             yield connection
 

@@ -12,6 +12,7 @@ from orbitd.store.deadletters import dlq_delete, dlq_list, dlq_pinned, dlq_resol
 from orbitd.store.filters import TERMS as FILTER_TERMS, Filter, parse as parse_filter
 from orbitd.store.lists import ACTIONABLE, MOST_COUNTED, Act, Page, list_pipelines, list_runs, pinned, pins_of, pipeline_names
 from orbitd.store.recovery import Recovered, check_interrupted, recover
+from orbitd.store.rows import Pinned, Place
 from orbitd.store.runs import describe, enqueue, enqueue_many, place, read_logs, resolve, text_arguments
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "Enqueued",
     "Filter",
     "Page",
+    "Pinned",
+    "Place",
     "Recovered",
     "audit",
     "cancel",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from orbitd.store import queries
 from orbitd.store.claims import fence_parameters
@@ -39,9 +40,13 @@ def hold_run(conn: psycopg.Connection[Any], fence: Fence) -> None:
         raise _not_yours(fence)
 
 
-def count_commit(conn: psycopg.Connection[Any], fence: Fence) -> int:
-    """Count the caller's transaction, which holds the run and is about to commit: its number. Raises Fenced."""
-    return _commits(conn, "count_commit", fence)
+def count_commit(conn: psycopg.Connection[Any], fence: Fence) -> int | None:
+    """Count the caller's transaction, which holds the run and is about to commit: its number; None if it may only read. Raises Fenced.
+
+    Its author may have taken another role: it ends in the connection's own.
+    """
+    _, may_write = _row(conn, "end_role", {})
+    return _commits(conn, "count_commit", fence) if may_write else None
 
 
 def last_commit(conn: psycopg.Connection[Any], fence: Fence) -> int:
@@ -50,10 +55,15 @@ def last_commit(conn: psycopg.Connection[Any], fence: Fence) -> int:
 
 
 def _commits(conn: psycopg.Connection[Any], statement: str, fence: Fence) -> int:
-    number: int | None = conn.execute(_SQL[statement], fence_parameters(fence)).fetchall()[0][0]
+    number: int | None = _row(conn, statement, fence_parameters(fence))[0]
     if number is None:
         raise _not_yours(fence)
     return number
+
+
+def _row(conn: psycopg.Connection[Any], statement: str, parameters: dict[str, Any]) -> tuple[Any, ...]:
+    """The one row of a statement, on a connection that may be an author's, whose rows need not be tuples."""
+    return conn.cursor(row_factory=tuple_row).execute(_SQL[statement], parameters).fetchall()[0]
 
 
 def _not_yours(fence: Fence) -> Fenced:

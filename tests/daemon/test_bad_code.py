@@ -13,7 +13,9 @@ from tests.support.daemon import Daemon, eventually, kill_process_of
 pytestmark = pytest.mark.daemon
 
 HOSTILE = """
-    import ctypes, itertools, collections, os, sys, time, signal
+    import ctypes, itertools, collections, os, sys, threading, time, signal
+
+    left = []
 
     @pipeline("segfault", max_crashes=2)
     def segfault(ctx: Context) -> None:
@@ -63,6 +65,15 @@ HOSTILE = """
     def forks(ctx: Context) -> str:
         os.fork()
         return "once"
+
+    @pipeline("leaves_thread")
+    def leaves_thread(ctx: Context, name: str) -> None:
+        for door, thread in left:
+            door.set()
+            thread.join()
+        door = threading.Event()
+        left[:] = [(door, threading.Thread(target=door.wait, name=name, daemon=True))]
+        left[0][1].start()
 
     @pipeline("holds", max_crashes=10)
     def holds(ctx: Context, mark: str) -> str:
@@ -119,6 +130,13 @@ def test_a_run_that_forks_is_reported_once(daemon: Daemon) -> None:
     run = daemon.await_run(daemon.enqueue("forks"), "succeeded")
     assert run["result"] == "once"
     assert daemon.query("select count(*) as n from orbit.outcomes") == [{"n": 1}]
+
+
+def test_each_run_that_leaves_a_thread_is_told_of_also_where_it_takes_the_place_of_another(begin: Begin) -> None:
+    daemon = begin(HOSTILE, **{"children.count": 1})
+    for name in ("first", "second"):
+        daemon.await_run(daemon.enqueue("leaves_thread", name=name), "succeeded")
+    assert [event["threads"] for event in daemon.events("threads_left")] == ["first", "second"]
 
 
 def test_a_killed_child_is_replaced_and_its_run_done_by_another(daemon: Daemon) -> None:

@@ -25,6 +25,14 @@ def gate(ctx, path=None):
     while path and not pathlib.Path(path).exists():
         time.sleep(0.01)
 
+@pipeline("cutter", timeout="60s")
+def cutter(ctx, path=None):
+    if path:
+        with ctx.transaction() as conn:
+            ours = "datname = current_database() and application_name like '% slot 0%' and pid <> pg_backend_pid()"
+            assert conn.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where {ours}").fetchall()
+    gate.function(ctx, path)
+
 @pipeline("brief")
 def brief(ctx):
     time.sleep(0.1)
@@ -77,6 +85,17 @@ def test_those_behind_a_long_run_are_handed_back_uncharged_and_others_run_them(b
     assert daemon.describe(ids[0])["state"] == "running"
     (tmp_path / "open").touch()
     daemon.await_run(ids[0], "succeeded")
+
+
+def test_those_behind_a_long_run_are_handed_back_although_the_connection_was_lost(begin: Begin, tmp_path: Path) -> None:
+    daemon = begin(WORK, **{"children.count": 1, "poll.batch": 10})
+    ids = enqueue_together(daemon, "cutter", {"path": str(tmp_path / "open")}, {}, {})
+    for run_id in ids[1:]:
+        daemon.await_run(run_id, "pending")
+    assert daemon.slot_running(ids[0])["run"]
+    (tmp_path / "open").touch()
+    for run_id in ids:
+        assert daemon.await_run(run_id, "succeeded")["attempt"] == 1
 
 
 def test_what_ended_before_a_long_run_is_told_at_once(begin: Begin, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from orbitd import store
 from orbitd.errors import Conflict, NoSuchObject, UsageError
 from orbitd.rules.ids import short_id
 from orbitd.rules.states import Charge, RunState
-from orbitd.store import Fence, Pinned, Report, admin
+from orbitd.store import Fence, Report, admin
+from orbitd.store.admin import Pinned
 from tests.store.fleet import FAILURE, Child, Fleet
 
 HOSTILE = ["a\0b", "\ud800", "%s %(x)s {}", "'; drop table orbit.runs; --", "x" * 100_000, "\u2028\x1b[2J", ""]

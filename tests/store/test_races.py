@@ -13,7 +13,8 @@ import pytest
 from orbitd import store
 from orbitd.errors import Conflict, NoSuchObject
 from orbitd.rules.states import RunState
-from orbitd.store import Ask, Claimed, Connection, Fence, Fenced, LeaseLost, Pinned, Report, admin
+from orbitd.store import Ask, Claimed, Connection, Fence, Fenced, LeaseLost, Report, admin
+from orbitd.store.admin import Pinned
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.postgres import Databases
 

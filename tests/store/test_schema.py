@@ -11,8 +11,8 @@ import pytest
 from orbitd import client, store
 from orbitd.errors import Conflict
 from orbitd.rules.states import RunState
-from orbitd.store import Beat, Claimed, Connection, Lane, Outcome, Place, Report, Sight, admin, queries
-from orbitd.store.admin import Enqueued
+from orbitd.store import Beat, Claimed, Connection, Lane, Outcome, Report, Sight, admin, queries
+from orbitd.store.admin import Enqueued, Place
 from orbitd.store.rights import WhoWeAre
 from tests.store.fleet import FAILURE, Child, Fleet
 from tests.support.addresses import around

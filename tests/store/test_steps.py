@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from typing import Any, cast
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from orbitd import store
 from orbitd.rules.states import RunState
@@ -136,6 +138,18 @@ def test_who_asks_for_the_last_commit_waits_for_one_that_is_under_way(fleet: Fle
     for call in (store.count_commit, store.last_commit):
         with pytest.raises(Fenced):
             call(child.conn, run.fence)
+
+
+def test_a_transaction_is_counted_whatever_its_author_has_made_of_the_connection(fleet: Fleet, child: Child, run: Claimed) -> None:
+    second = fleet.session()
+    second.row_factory = cast("Any", dict_row)
+    with second.transaction():
+        second.execute("SET LOCAL ROLE pg_monitor")
+        number = store.count_commit(second, run.fence)
+    assert store.last_commit(child.conn, run.fence) == number
+    with second.transaction():
+        second.execute("SET TRANSACTION READ ONLY")
+        assert store.count_commit(second, run.fence) is None
 
 
 def test_progress_and_logs_do_not_wait_for_the_transaction_of_a_step(fleet: Fleet, child: Child, run: Claimed) -> None:

@@ -20,6 +20,10 @@ SELECT run_id,
  WHERE lane = %(lane)s::int AND seq = %(seq)s::bigint AND run_id = %(run)s::bigint AND token = %(token)s::bigint AND state = 1
    FOR KEY SHARE;
 
+-- name: end_role
+-- Its transaction is about to be counted. Whatever role the pipeline has taken in it need not know of us; none: the connection's own.
+SELECT set_config('role', NULL, true) AS role, NOT current_setting('transaction_read_only')::boolean AS may_write;
+
 -- name: count_commit
 -- Its transaction is about to commit.
 SELECT orbit.count_commit(%(lane)s::int, %(seq)s::bigint, %(run)s::bigint, %(token)s::bigint) AS commits;

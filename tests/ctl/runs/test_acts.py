@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 
-from orbitd import store
 from orbitd.ctl import acts
 from orbitd.store import Report, admin
 from orbitd.store.connection import Connection
@@ -280,7 +279,7 @@ class TestMany:
     ) -> None:
         listed = admin.pinned
 
-        def listing(conn: Connection, *args: object, **options: object) -> list[store.Pinned]:
+        def listing(conn: Connection, *args: object, **options: object) -> list[admin.Pinned]:
             pins = listed(conn, *args, **options)  # type: ignore[arg-type]
             admin.retry(worker.conn, int(failed_run), "somebody")
             worker.fail()
