@@ -182,7 +182,7 @@ def end_missing_children(conn: psycopg.Connection[Any], host_id: int, living: Se
 
 
 def reconcile(conn: psycopg.Connection[Any], mode: Mode, between: Meanwhile = _nothing) -> int:
-    """Take back the running runs of children that have been ended; how many. `between` is called after each batch."""
+    """Take back the running runs of children that have been ended; how many. `between` is called between two batches."""
     return len(take_back_ended(conn, mode, between=between))
 
 
@@ -191,16 +191,14 @@ def take_back_ended(
 ) -> list[TakenBack]:
     """The same, for those whose child ended or whose host fell silent so long ago."""
     taken: list[TakenBack] = []
-    lane = seq = 0
-    is_full = True
-    while is_full:
-        after = {"after_lane": lane, "after_seq": seq, "limit": _RECONCILE_BATCH}
-        rows = conn.execute(_SQL["reconcile"], after | {"hold": mode == "hold", "older_than": older_than_seconds}).fetchall()
-        taken += [TakenBack(run_id, RunState(state)) for run_id, state, _, _ in rows if state]
-        is_full = len(rows) == _RECONCILE_BATCH
-        if is_full:
-            _, _, lane, seq = rows[-1]
+    lost = conn.execute(_SQL["lost_runs"], {"older_than": older_than_seconds}).fetchall()
+    for first in range(0, len(lost), _RECONCILE_BATCH):
+        if first:
             between()
+        columns = zip(*lost[first : first + _RECONCILE_BATCH], strict=True)
+        batch = dict(zip(("lanes", "seqs", "runs", "tokens", "children", "begun"), map(list, columns), strict=True))
+        rows = conn.execute(_SQL["reconcile"], batch | {"hold": mode == "hold"}).fetchall()
+        taken += [TakenBack(run_id, RunState(state)) for run_id, state in rows]
     return taken
 
 

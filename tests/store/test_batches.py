@@ -100,6 +100,18 @@ def test_a_result_that_cannot_be_stored_does_not_fail_its_neighbours(fleet: Flee
     fleet.check()
 
 
+def test_of_a_batch_of_several_kinds_each_report_counts_once_and_for_itself(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    for _ in range(3):
+        fleet.enqueue("p")
+    done, failed, gone = claim_many(child, 3)
+    store.release(child.conn, [gone.fence])
+    reports = [Report.succeeded(done.fence, '"kept"'), Report.failed(failed.fence, FAILURE), Report.succeeded(gone.fence, "1")]
+    assert store.finish(child.conn, reports).fenced == [gone.run_id]
+    assert fleet.value("SELECT result FROM orbit.outcomes WHERE run_id = %s", done.run_id) == "kept"
+    fleet.check()
+
+
 def test_reports_lock_their_runs_in_the_order_in_which_everybody_does(fleet: Fleet) -> None:
     """Told in any order: else two who hold a part each would wait for each other (40P01)."""
     child, other = fleet.worker("p"), fleet.connect()

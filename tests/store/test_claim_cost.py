@@ -17,7 +17,17 @@ from tests.store.fleet import Child, Fleet
 
 FILL = "INSERT INTO orbit.live (run_id, lane) SELECT n, %s FROM generate_series(%s::int, %s::int) AS n"
 MANY = int(os.environ.get("ORBITD_PLAN_ROWS", "100000"))
-GOLDEN = ["Limit", "LockRows", "Index Scan using live_pkey: ((lane = ?) AND (seq >= ?)), then (state = ?)"]
+PICK = ["Limit", "LockRows", "Index Scan using live_pkey: ((lane = ?) AND (seq >= ?)), then (state = ?)"]
+LOOKUP = "Index Scan using live_pkey: ((lane = ANY (ARRAY[t.lane])) AND (seq = ?)), then ((state = ?) AND (t.run_id = ?) AND (t.token = ?))"
+STATES = {
+    "empty": ["enqueue"],
+    "full": ["enqueue", "fill"],
+    "full and analyzed": ["enqueue", "fill", "analyze"],
+    "bloated": ["enqueue", "fill", "analyze", "empty"],
+    "vacuumed when empty": ["vacuum", "enqueue"],
+    "vacuumed when empty, and full": ["vacuum", "enqueue", "fill"],
+    "vacuumed when nothing was left of many, which somebody still sees": ["fill", "hold", "empty", "vacuum", "enqueue"],
+}
 
 
 def fill(fleet: Fleet, lane: int, count: int) -> None:
@@ -61,23 +71,25 @@ def plans_of(conn: Connection, call: Callable[[], object]) -> list[tuple[str, li
 
 
 @pytest.mark.timeout(30 + MANY / 10_000)
-@pytest.mark.parametrize("state", ["empty", "full", "full and analyzed", "bloated"])
-def test_the_pick_of_a_claim_has_one_plan_whatever_is_in_the_table(own_fleet: Fleet, state: str) -> None:
-    child = own_fleet.worker("p")
-    (lane,) = child.lanes
-    own_fleet.enqueue("p")
-    if state == "bloated":
-        own_fleet.conn.execute("ALTER TABLE orbit.live SET (autovacuum_enabled = off)")
-    if state != "empty":
-        fill(own_fleet, lane, MANY)
-    if state == "full and analyzed":
-        own_fleet.conn.execute("ANALYZE orbit.live")
-    if state == "bloated":
-        own_fleet.conn.execute("ANALYZE orbit.live")
-        own_fleet.conn.execute("DELETE FROM orbit.live WHERE run_id <= %s", [MANY])
-    plans = plans_of(child.conn, lambda: store.claim(child.conn, child.child_id, Ask.of(child.lanes)))
+@pytest.mark.parametrize("state", STATES)
+def test_a_claim_and_a_finish_have_one_plan_whatever_is_in_the_table(own_fleet: Fleet, state: str) -> None:
+    child, reader = own_fleet.worker("p"), own_fleet.session()
+    acts: dict[str, Callable[[], object]] = {
+        "enqueue": lambda: own_fleet.enqueue("p"),
+        "fill": lambda: fill(own_fleet, child.lanes[0], MANY),
+        "empty": lambda: own_fleet.conn.execute("DELETE FROM orbit.live WHERE run_id <= %s", [MANY]),
+        "analyze": lambda: own_fleet.conn.execute("ANALYZE orbit.live"),
+        "vacuum": lambda: own_fleet.conn.execute("VACUUM orbit.live"),
+        "hold": lambda: reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM orbit.live"),
+    }
+    own_fleet.conn.execute("ALTER TABLE orbit.live SET (autovacuum_enabled = off)")
+    for act in STATES[state]:
+        acts[act]()
+    plans = plans_of(child.conn, lambda: child.succeed(child.must_claim().fence))
     picks = [nodes for text, nodes in plans if "SKIP LOCKED" in text and "orbit.live" in text]
-    assert picks == [GOLDEN]
+    assert picks == [PICK]
+    (deletion,) = [nodes for text, nodes in plans if "DELETE FROM orbit.live" in text]
+    assert [node for node in deletion if "live" in node] == [LOOKUP]
 
 
 # --- the pages ---
@@ -103,23 +115,40 @@ def held_fleet(own_fleet: Fleet) -> Iterator[tuple[Fleet, Child]]:
         yield own_fleet, own_fleet.worker("p")
 
 
-def test_a_claim_and_the_janitors_looks_read_the_same_pages_over_any_number_of_dead_rows(held_fleet: tuple[Fleet, Child]) -> None:
+def test_claims_reports_and_the_janitors_looks_read_the_same_pages_over_any_number_of_dead_rows(held_fleet: tuple[Fleet, Child]) -> None:
     fleet, child = held_fleet
     (lane,) = child.lanes
-    claims, full_claims, looks, beats = [], [], [], []
+    claims, full_claims, looks, beats, reports = [], [], [], [], []
     for dead in (100, 20_000):
         fill(fleet, lane, dead)
         fleet.conn.execute("DELETE FROM orbit.live")
+        fleet.conn.execute("VACUUM orbit.live")  # it removes nothing, and finds that nothing is there
         fleet.enqueue("p")
         floor = {lane: int(str(fleet.value("SELECT seq FROM orbit.live")))}
         claims.append(pages(child.conn, lambda floor=floor: store.claim(child.conn, child.child_id, Ask(1, floor))))  # type: ignore[misc]
         full_claims.append(pages(child.conn, lambda: store.claim(child.conn, child.child_id, Ask.of([lane]))))
         looks.append(pages(child.conn, lambda floor=floor: store.sweep(child.conn, floor)))  # type: ignore[misc]
         beats.append(pages(child.conn, lambda floor=floor: store.beat(child.conn, child.host_id, 20, floor)))  # type: ignore[misc]
+        fence = store.claim(child.conn, child.child_id, Ask(1, floor)).runs[0].fence
+        reports.append(pages(child.conn, lambda fence=fence: child.succeed(fence)))  # type: ignore[misc]
     assert claims[1] <= claims[0] + 6  # the index has a level more
     assert looks[1] <= looks[0] + 6
     assert beats[1] <= beats[0] + 6
+    assert reports[1] <= reports[0] + 6
     assert full_claims[1] > full_claims[0] + 50  # the control
+
+
+def test_the_end_of_a_run_with_a_key_reads_the_same_pages_over_any_number_of_dead_keys(held_fleet: tuple[Fleet, Child]) -> None:
+    fleet, child = held_fleet
+    ends = []
+    for dead in (100, 20_000):
+        fleet.conn.execute("INSERT INTO orbit.keys SELECT 'p', 'gone ' || n, n FROM generate_series(1, %s) AS n", [dead])
+        fleet.conn.execute("DELETE FROM orbit.keys")
+        fleet.conn.execute("VACUUM orbit.keys")
+        fleet.enqueue("p", key="k")
+        fence = child.must_claim().fence
+        ends.append(pages(child.conn, lambda fence=fence: child.succeed(fence), "keys", "keys_pkey"))  # type: ignore[misc]
+    assert ends[1] <= ends[0] + 6
 
 
 def test_a_beat_reads_the_same_pages_over_any_number_of_runs_that_were_due_before(held_fleet: tuple[Fleet, Child]) -> None:

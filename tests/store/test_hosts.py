@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -730,6 +731,66 @@ def test_reconcile_works_through_more_than_a_batch_and_lets_others_do_something_
     assert store.reconcile(fleet.conn, "resume", lambda: pauses.append(None)) == 110
     assert len(pauses) == 2
     fleet.check_settled()
+
+
+class Hands:
+    """A host with two batches in hand: of each only the run in front may have begun."""
+
+    def __init__(self, fleet: Fleet, each: int) -> None:
+        self.fleet, self.host_id = fleet, fleet.host("p")
+        self.ids: list[int] = admin.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 2 * each)
+        children = [fleet.child(self.host_id, "p") for _ in range(2)]
+        self.front = [store.claim(child.conn, child.child_id, Ask.of(child.lanes, each)).runs[0] for child in children]
+
+    def end(self, cause: str, mode: store.Mode = "resume", between: Callable[[], object] = lambda: None) -> int:
+        return store.end_host(self.fleet.conn, self.fleet.boot_id(self.host_id), cause, mode, lambda: void(between()))
+
+    def check(self, table: str = "live", attempt: int = 0, crashes: int = 1) -> None:
+        """The runs in front are noted as begun, and charged; no others are."""
+        front = {run.run_id for run in self.front}
+        expected = [(run_id, 1, crashes) if run_id in front else (run_id, attempt, 0) for run_id in self.ids]
+        assert self.fleet.rows(f"SELECT run_id, attempt, crashes FROM orbit.{table} ORDER BY run_id") == expected
+
+
+def void(_: object) -> None: ...
+
+
+def test_of_a_lost_hosts_batches_only_the_runs_in_front_pay_however_many_hosts_take_them_back(fleet: Fleet) -> None:
+    hands, other = Hands(fleet, 40), fleet.connect()
+    hands.end("host_lost", between=lambda: store.reconcile(other, "resume"))
+    hands.check()
+    assert fleet.value("SELECT array_agg(run_id ORDER BY run_id) FROM orbit.outcomes") == [run.run_id for run in hands.front]
+
+
+def test_the_run_in_front_pays_even_if_its_ghost_has_locked_it_when_those_behind_it_are_taken_back(fleet: Fleet) -> None:
+    hands, ghost = Hands(fleet, 3), fleet.connect()
+    with ghost.transaction():
+        store.hold_run(ghost, hands.front[1].fence)
+        assert hands.end("host_lost") == 5
+    assert store.reconcile(fleet.conn, "resume") == 1
+    hands.check()
+
+
+def test_where_runs_are_held_a_lost_hosts_batches_are_held_as_a_whole_and_yet_only_the_runs_in_front_pay(fleet: Fleet) -> None:
+    hands = Hands(fleet, 3)
+    assert hands.end("host_lost", "hold") == 6
+    hands.check("interrupted", attempt=1)
+
+
+def test_a_host_that_stops_charges_nobody(fleet: Fleet) -> None:
+    hands = Hands(fleet, 3)
+    assert hands.end("stopped") == 6
+    hands.check(crashes=0)
+
+
+def test_reconcile_leaves_a_run_that_its_child_has_taken_along_to_a_new_connection_meanwhile(fleet: Fleet) -> None:
+    child = fleet.worker("p")
+    admin.enqueue_many(fleet.conn, [{"pipeline": "p"}] * 52)
+    *_, kept, left = [child.must_claim().fence for _ in range(52)]
+    fleet.conn.execute("SELECT orbit.end_child(%s, 'missing')", [child.child_id])
+    assert store.reconcile(fleet.conn, "resume", lambda: fleet.come_again(child, kept)) == 51
+    assert (fleet.state(kept.run_id), fleet.state(left.run_id)) == (RunState.RUNNING, RunState.PENDING)
+    assert child.succeed(kept)
 
 
 def test_reconcile_goes_on_past_more_bad_rows_than_a_batch_holds(fleet: Fleet) -> None:

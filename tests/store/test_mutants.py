@@ -26,7 +26,7 @@ GUARDS: dict[str, Callable[[Fleet], None]] = {
     r"finish: FOR UPDATE": test_cancel.test_a_finish_waits_for_a_cancel_in_flight_and_obeys_it,
     r"finish: o\.reported": test_claims.test_what_was_taken_back_is_no_report_of_the_child,
     r"end_host: FOR UPDATE \(2\)": lambda fleet: test_hosts.test_ending_a_host_waits_for_the_claim_in_flight(fleet, "rollback"),
-    r"reconcile: c\.ended_at IS NOT NULL": test_hosts.test_reconcile_leaves_the_living_alone,
+    r"lost_runs: c\.ended_at IS NOT NULL": test_hosts.test_reconcile_leaves_the_living_alone,
 }
 
 

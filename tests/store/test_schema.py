@@ -160,6 +160,8 @@ def test_every_function_runs(own_fleet: Fleet) -> None:
         with pytest.raises(Exception, match="moved too often"):
             conn.execute("SELECT orbit.moved_too_often(1)")
         admin.recover(conn, auto_resume=True, by="me")
+        tour.come_again(child)
+        child.must_claim()
         conn.execute("UPDATE orbit.children SET started_at = '-infinity'")
         store.end_missing_children(conn, child.host_id, [])
         store.rescue(conn, child.host_id, "resume")

@@ -65,9 +65,14 @@ SELECT orbit.rescue(%(host)s::int) AS ended;
 -- Before reconcile.
 SELECT orbit.end_missing_children(%(host)s::int, %(living)s::int[]) AS ended;
 
--- name: reconcile
+-- name: lost_runs
 -- After a host was ended, with each new connection of a janitor's and every few minutes; and when a person recovers what was lost.
-SELECT run_id, state, lane, seq
+SELECT lane, seq, run_id, token, child, begun FROM orbit.lost_runs(%(older_than)s::float8);
+
+-- name: reconcile
+-- Then: a batch of those.
+SELECT run_id, state
   FROM orbit.reconcile(
-           %(hold)s::boolean, %(older_than)s::float8, %(after_lane)s::int, %(after_seq)s::bigint, %(limit)s::int
+           %(lanes)s::int[], %(seqs)s::bigint[], %(runs)s::bigint[], %(tokens)s::bigint[], %(children)s::int[], %(begun)s::boolean[],
+           %(hold)s::boolean
        );

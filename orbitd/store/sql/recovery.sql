@@ -1,5 +1,5 @@
 -- name: lost
--- A person asks what was interrupted, and what is in nobody's hands. Reads all of `live`, as reconcile does.
+-- A person asks what was interrupted, and what is in nobody's hands. Reads all of `live`, as lost_runs does.
 SELECT lost.run_id AS id, lost.attempt, lost.state, lost.cause, lost.since
   FROM (
        SELECT i.run_id, i.attempt, 'interrupted' AS state, i.cause, i.at AS since

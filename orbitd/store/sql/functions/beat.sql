@@ -83,7 +83,9 @@ BEGIN
     ), running AS MATERIALIZED (
         SELECT placed.run_id, v.child
           FROM placed
-          JOIN orbit.live v ON v.lane = placed.lane AND v.seq = placed.seq AND v.state = 1
+         CROSS JOIN LATERAL (
+               SELECT l.child FROM orbit.live l WHERE l.lane = placed.lane AND l.seq = placed.seq AND l.state = 1 LIMIT 1
+               ) AS v
     )
     SELECT coalesce(array_agg(running.run_id), '{}'), coalesce(array_agg(c.id), '{}') INTO cancel_runs, cancel_children
       FROM running

@@ -13,6 +13,8 @@
 -- The rows are locked, or deleted, before anything else is read: `cancel` locks them too, so one of the two sees what the other
 -- did. The successes, nearly all there is, are written by one statement, which needs no lock before it: that would be another
 -- record of WAL. The others go one by one; where there are any, all are locked first, so that everybody locks in the same order.
+-- ANY (ARRAY[lane]) is `=` and no clause to merge by: else the planner, where vacuum has seen no row in `live`, may read its whole index
+-- to find one; and where somebody reads for long, vacuum sees none among a million dead ones.
 -- The lock timeout: a client that gave up leaves its session waiting, and each repeated call would add one more.
 -- Locks: live in order; then outcomes, delayed, failed, keys, requeued, cancel_requests.
 CREATE OR REPLACE FUNCTION orbit.finish(
@@ -74,7 +76,7 @@ BEGIN
                 WHERE outcome = 'succeeded'
                 ORDER BY lane, seq
                ) t
-         WHERE l.lane = t.lane AND l.seq = t.seq AND l.run_id = t.run_id AND l.token = t.token AND l.state = 1
+         WHERE l.lane = ANY (ARRAY[t.lane]) AND l.seq = t.seq AND l.run_id = t.run_id AND l.token = t.token AND l.state = 1
         RETURNING l.run_id, l.token, l.claimed_at, l.child, l.attempt, l.flags, t.seconds, t.result
     ), written AS (
         INSERT INTO orbit.outcomes (run_id, token, started_at, child, attempt, reported, outcome, result)

@@ -1,7 +1,7 @@
 -- The runs of a range of ids that must be kept, each with all its rows: those that have not ended, those that ended after
 -- p_ended_after, and dead letters. May name a run twice. Called by prune_partition and prune_runs, and stable: it sees what the
 -- caller's statement sees, so that a run on its way from one table to another is found.
--- Reads all of `live`, as reconcile does.
+-- Reads all of `live`, as lost_runs does.
 CREATE OR REPLACE FUNCTION orbit.needed_runs(p_from bigint, p_to bigint, p_ended_after timestamptz) RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE
 SET jit = off
