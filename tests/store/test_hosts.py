@@ -743,7 +743,8 @@ class Hands:
         self.front = [store.claim(child.conn, child.child_id, Ask.of(child.lanes, each)).runs[0] for child in children]
 
     def end(self, cause: str, mode: store.Mode = "resume", between: Callable[[], object] = lambda: None) -> int:
-        return store.end_host(self.fleet.conn, self.fleet.boot_id(self.host_id), cause, mode, lambda: void(between()))
+        self.fleet.conn.execute("SELECT orbit.end_host(%s, %s)", [self.host_id, cause])
+        return store.reconcile(self.fleet.conn, mode, lambda: void(between()))
 
     def check(self, table: str = "live", attempt: int = 0, crashes: int = 1) -> None:
         """The runs in front are noted as begun, and charged; no others are."""
