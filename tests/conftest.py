@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from orbitd.store.connection import Connection, connect
 from orbitd.system.postgres import Cluster
+from orbitd.system.slots import SharedSlots
 from tests.support.pooler import PooledCluster, Pooler
 from tests.support.postgres import Databases, throwaway_cluster
 
@@ -20,6 +22,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Hypothesis would fail an example that takes longer than 200 ms: a busy machine is no fault of the code.
 settings.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("calm")
+
+
+@pytest.fixture
+def slots() -> Iterator[SharedSlots]:
+    """The shared memory of a host of the test's own."""
+    slots = SharedSlots.create()
+    yield slots
+    for fd in slots.fds:
+        os.close(fd)
 
 
 @pytest.fixture(scope="session")

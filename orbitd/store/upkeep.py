@@ -126,7 +126,7 @@ def take_duty(conn: psycopg.Connection[Any], host_id: int, known: Iterable[str])
 
 
 def end_duty(conn: psycopg.Connection[Any], duty: str, error: str | None = None) -> None:
-    """Say that a duty was done, or why not: then it is due again within a minute."""
+    """Say that a duty was done, or why not: then it is due again after a minute."""
     conn.execute(_SQL["end_duty"], {"duty": duty, "error": error})
 
 

@@ -19,14 +19,6 @@ from tests.support.daemon import eventually
 
 
 @pytest.fixture
-def slots() -> Iterator[SharedSlots]:
-    slots = SharedSlots.create()
-    yield slots
-    for fd in slots.fds:
-        os.close(fd)
-
-
-@pytest.fixture
 def link(fleet: Fleet, slots: SharedSlots) -> Iterator[Link]:
     slots.header.host_id, slots.header.lease_until = fleet.host("p"), clock.now() + 60
     post = Post(slot=0, generation=1, nonce="n", max_runs=0, arbiter_pid=os.getpid(), channel=cast("Any", None), slots=slots)

@@ -1,20 +1,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
 from orbitd.rules.states import Activity
 from orbitd.system.slots import MAX_LANES, MAX_SLOTS, Held, SharedSlots, SlotMemory, Will
-
-
-@pytest.fixture
-def slots() -> Iterator[SharedSlots]:
-    slots = SharedSlots.create()
-    yield slots
-    for fd in slots.fds:
-        os.close(fd)
 
 
 def test_what_one_process_writes_another_reads(slots: SharedSlots) -> None:

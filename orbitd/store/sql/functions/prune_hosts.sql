@@ -1,5 +1,5 @@
 -- Delete children that ended before a time, p_limit at most, and hosts that did and have none left. Returns how many.
--- A child that still has a run in its hands is kept, so that the run is taken back. Reads all of `live`, as reconcile does.
+-- A child that still has a run in its hands is kept, so that the run is taken back. Reads all of `live`, as lost_runs does.
 -- Locks: children, hosts, SKIP LOCKED.
 CREATE OR REPLACE FUNCTION orbit.prune_hosts(p_before timestamptz, p_limit int) RETURNS int
 LANGUAGE plpgsql
